@@ -1,0 +1,1 @@
+"""First-order ambisonics: encoding, rotation, formats, and where the energy comes from."""

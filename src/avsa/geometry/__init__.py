@@ -1,0 +1,1 @@
+"""Directions on the sphere, equirectangular pixels, and perspective crops of panoramas."""
