@@ -1,8 +1,8 @@
 """The conventions of directions on the sphere and of equirectangular pixels. Everything else cites this file.
 
-Axes: right-handed, x forward, y left, z up. Azimuth φ = atan2(y, x) is positive to the left; elevation θ, the angle above
-the horizon, is positive up. All angles are radians; names ending in `_deg` hold degrees and appear only at the program's
-borders.
+Axes: right-handed, x forward, y left, z up. Azimuth φ = atan2(y, x) is positive to the left; elevation θ, the angle
+above the horizon, is positive up. All angles are radians; names ending in `_deg` hold degrees and appear only at the
+program's borders.
 
 Equirectangular image of H×W pixels, whatever its aspect ratio: it spans 360°×180°. Pixel (u, v) is column u, row v, and
 integers are pixel centres:
