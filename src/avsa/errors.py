@@ -2,4 +2,4 @@
 
 
 class UserError(Exception):
-    """A mistake of the user's: one line that says what is wrong, where, and what to do. The command line exits with 2."""
+    """A user's mistake, in one line: what is wrong, where, and what to do. The command line exits with 2."""

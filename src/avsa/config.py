@@ -1,0 +1,220 @@
+"""Typed configuration: every value that can be chosen, with the paper's value as its default.
+
+Precedence: the defaults here < the overlay named by ``base:`` (which may name a base of its own) < ``params.yaml`` <
+``--set a.b=c``. Mappings merge, lists and scalars replace. An unknown key is an error that names its nearest neighbour.
+Angles end in ``_deg``, times in ``_s``; inside the package they are radians and samples.
+Where a default differs from the paper, the comment says so.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of values that refuses keys it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Synth(Section):
+    """The synthetic data set: how many scenes of what kind are rendered (:mod:`avsa.acquire.synth`)."""
+
+    seed: int = 0
+    train: Annotated[int, Field(ge=0)] = 1600
+    val: Annotated[int, Field(ge=0)] = 100
+    test: Annotated[int, Field(ge=0)] = 500
+    duration_s: Positive = 3.0
+    height: Annotated[int, Field(ge=32, multiple_of=2)] = 128  # pixels; the panorama is twice as wide
+    fps: Positive = 16.0
+    sample_rate: Count = 24000
+    label_fps: Positive = 4.0
+    places: Count = 12  # shared by all splits: a place has a look (stuff) and an ambience
+    objects: tuple[Count, Count] = (1, 3)  # sounding objects in a scene, inclusive
+    distractors: tuple[int, int] = (0, 2)  # silent objects in a scene, inclusive
+    radius_deg: tuple[Positive, Positive] = (12.0, 20.0)  # angular radius of an object
+    ambience_db: float = -2.0  # level of the place's sound against the objects' sum
+    ambience_spread_db: float = 2.0
+    ambience_share: Probability = 1.0  # share of scenes in which the place sounds at all
+    noise_db: float = -30.0  # diffuse background noise against the objects' sum
+    reverb_db: float = -12.0  # reverberant energy against the direct sound
+
+
+class Checks(Section):
+    """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
+
+    min_rms_db: float = -60.0  # level of W; below is silence
+    min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
+    max_mono_correlation: Probability = 0.999  # |correlation| of every directional channel with W; above is mono copied
+    min_motion: float = 0.05  # mean absolute frame difference in grey levels; below is a still image
+    max_duration_gap_s: Positive = 1.0  # between the audio and the video stream
+
+
+class Clips(Section):
+    """The clip store: what ingest writes and loaders read (:mod:`avsa.clips`)."""
+
+    clip_s: Positive = 10.0
+    height: Annotated[int, Field(ge=16, multiple_of=2)] = 480  # pixels; the panorama is stored twice as wide
+    fps: Positive = 16.0  # the training frame rate
+    gop: Count = 8  # frames between key frames: a random half second decodes at most two groups
+    crf: Annotated[int, Field(ge=0, le=51)] = 20
+    sample_rate: Count = 24000
+    channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6"] = "auto"
+    shard_mb: Positive = 256.0
+    checks: Checks = Checks()
+
+
+class Views(Section):
+    """How a decoded clip becomes training input: K crops of the video, each with the sound turned to it."""
+
+    crops: Count = 4
+    max_elevation_deg: Annotated[float, Field(ge=0, le=90)] = 60.0
+    elevation_rule: Literal["area", "angle"] = "area"  # uniform on the sphere's area, or in the angle
+    min_separation_deg: Annotated[float, Field(ge=0, le=180)] = 36.0
+    fov_deg: tuple[Positive, Positive] = (25.0, 90.0)
+    aspect: tuple[Positive, Positive] = (1.0, 1.0)
+    size: Count = 112
+    frames: Count = 8
+    audio_s: Positive = 1.0
+    mirror: Probability = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.2)  # brightness, contrast, saturation, hue
+    gain_jitter: Probability = 0.1  # the volume is scaled by 1 ± this
+
+
+class Audio(Section):
+    """Audio features (:mod:`avsa.features`)."""
+
+    kind: Literal["mono", "stereo", "ambisonics", "ambisonics+intensity"] = "ambisonics"
+    scale: Literal["power", "magnitude", "released"] = "power"
+    mels: Count = 128
+    window: Count = 512  # samples: 21 ms at 24 kHz
+    hop: Count = 240  # samples: 10 ms at 24 kHz
+
+
+class Translator(Section):
+    """The network that predicts one modality's K features from the other's (paper, section 3.3)."""
+
+    kind: Literal["transformer", "mlp", "none"] = "transformer"
+    depth: Annotated[int, Field(ge=0)] = 2
+    expansion: Count = 4
+    heads: Count = 1
+    dropout: Probability = 0.1
+
+
+class Model(Section):
+    """Network sizes; a width of 1 is the paper's 512 features."""
+
+    video_depth: Literal[10, 18] = 18
+    width: Positive = 1.0
+    translator: Translator = Translator()
+    head_dim: Count = 128
+
+
+class Phase(Section):
+    """One phase of a curriculum: an objective for some epochs."""
+
+    objective: Literal["avc", "avc-multi", "avts", "avsa", "hard-only"]
+    epochs: Count
+    batch: Count = 28  # clips in a step, over all ranks and accumulated parts
+    crops: Count = 4
+    moments: Count = 1  # moments of one clip in a batch; the candidates of avts
+    lr: Positive = 1e-4
+
+
+class Pretrain(Section):
+    """Self-supervised training; ``runs`` defines what a name such as ``avsa`` stands for."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-5
+    temperature: Positive = 0.07
+    candidates: Literal["paper", "released"] = "paper"
+    moments_per_clip: Count = 2  # training examples drawn from one clip in an epoch
+    runs: dict[str, list[Phase]] = {
+        "avc": [Phase(objective="avc", epochs=50, batch=112, crops=1)],
+        "avc-long": [Phase(objective="avc", epochs=50, batch=112, crops=1)],
+        "avts": [Phase(objective="avts", epochs=50, batch=28, crops=1, moments=4)],
+        "avsa": [Phase(objective="avsa", epochs=50)],
+    }
+
+
+class Evaluate(Section):
+    """Binary tasks on frozen features (paper, section 4.2)."""
+
+    epochs: Count = 10  # passes over the frozen features
+    views_per_clip: Count = 2  # random views of each training clip that the head sees
+    test_views_per_clip: Count = 2  # pairs per test clip and label
+    batch: Count = 32
+    lr: Positive = 1e-4
+    dropout: Probability = 0.5
+
+
+class Engine(Section):
+    """How training runs, whatever it trains."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "bf16"] = "bf16"  # autocast on a GPU and on CPUs that have bf16 units
+    workers: Annotated[int, Field(ge=0)] = 8  # decoding processes per rank
+    threads: Annotated[int, Field(ge=0)] = 0  # CPU threads per rank; 0 leaves it to PyTorch
+    accumulate: Count = 1  # parts that a batch is split into
+    log_every: Count = 10  # steps
+    checkpoint_every_s: Positive = 120.0
+    val_batches: Annotated[int, Field(ge=0)] = 4  # held-out batches scored after an epoch
+
+
+class Tracking(Section):
+    """Where runs are recorded; an empty URI is SQLite in the project's folder."""
+
+    uri: str = ""
+    experiment: str = "avsa"
+
+
+class Pipeline(Section):
+    """The rows of the DVC pipeline (dvc.yaml expands its matrices from these)."""
+
+    seeds: list[int] = [0]
+    from_scratch: list[str] = ["avc"]
+    after_avc: list[str] = ["avsa", "avts", "avc-long"]
+    checkpoints: list[str] = ["untrained", "avc", "avc-long", "avts", "avsa"]
+    tasks: list[Literal["avc-bin", "avsa-bin"]] = ["avc-bin", "avsa-bin"]
+
+
+class Config(Section):
+    """The whole tree. Sections that are stages carry the stage's name."""
+
+    base: str = ""
+    dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "synth360"
+    pipeline: Pipeline = Pipeline()
+    synth: Synth = Synth()
+    clips: Clips = Clips()
+    views: Views = Views()
+    audio: Audio = Audio()
+    model: Model = Model()
+    pretrain: Pretrain = Pretrain()
+    evaluate: Evaluate = Evaluate()
+    engine: Engine = Engine()
+    tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Config:
+        frames_s = self.views.frames / self.clips.fps
+        if max(frames_s, self.views.audio_s) > self.clips.clip_s:
+            raise ValueError(
+                f"views need {max(frames_s, self.views.audio_s):g} s but clips.clip_s is {self.clips.clip_s:g}"
+            )
+        return self
+
+
+def raw_dir(config: Config) -> Path:
+    """Folder of the raw recordings (video + FOA) of the data set."""
+    return Path("data/raw") / config.dataset
+
+
+def clips_dir(config: Config) -> Path:
+    """Folder of the clip store of the data set."""
+    return Path("data/clips") / config.dataset

@@ -1,0 +1,166 @@
+"""From files and ``--set`` to one checked configuration, with the origin of every value.
+
+Later layers win: defaults in :mod:`avsa.config` < overlays (``base:``, which may chain) < ``params.yaml`` < ``--set``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from avsa.config import Config
+from avsa.errors import UserError
+
+PARAMS = Path("params.yaml")
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A configuration and, for every dotted path that a file or the command line sets, where it was set."""
+
+    config: Config
+    origins: dict[str, str]
+
+    def flat(self) -> dict[str, Any]:
+        """Dotted path -> value, for every leaf."""
+        return dict(_leaves(self.config.model_dump(mode="json")))
+
+    def origin(self, path: str) -> str:
+        """Where the value at ``path`` comes from: ``default``, a file, or ``--set``."""
+        while path:
+            if path in self.origins:
+                return self.origins[path]
+            path = path.rpartition(".")[0]
+        return DEFAULT
+
+
+def resolve(params: Path | None = None, overrides: Sequence[str] = (), base: str | None = None) -> Resolved:
+    """Read and merge all layers.
+
+    Args:
+        params: the file that chooses; by default ``params.yaml`` in the current folder, if there is one.
+        overrides: ``a.b=value`` items; values are YAML.
+        base: an overlay that replaces the one that ``params`` names.
+
+    Raises:
+        UserError: a file is missing or is not YAML; a key is unknown; a value is out of its range.
+    """
+    if params is None and not PARAMS.exists():
+        chosen: dict[str, Any] = {}
+        where = str(PARAMS)
+    else:
+        where = str(params or PARAMS)
+        chosen = _read(Path(where))
+    command = _parse(overrides)
+    first = base or command.get("base") or chosen.get("base") or ""
+    layers = [*reversed(list(_overlays(str(first)))), (where, chosen), ("--set", command)]
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, layer in layers:
+        origins.update({path: origin for path, _ in _leaves(layer)})
+        merged = _merge(merged, layer)
+    merged["base"] = str(first)
+    try:
+        return Resolved(Config.model_validate(_merge(Config().model_dump(), merged)), origins)
+    except ValidationError as error:
+        raise UserError(_explain(error, origins)) from None
+
+
+def fingerprint(*parts: Any) -> str:
+    """A short hash of configuration sections, file hashes and the like: what a result depends on."""
+    plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of sections, found {type(content).__name__}")
+    return content
+
+
+def _overlays(base: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    seen: list[str] = []
+    while base:
+        if base in seen:
+            raise UserError(f"{base}: overlays name each other as base: {' -> '.join([*seen, base])}")
+        seen.append(base)
+        layer = _read(Path(base))
+        yield base, layer
+        base = str(layer.get("base") or "")
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for item in overrides:
+        path, equals, text = item.partition("=")
+        if not equals or not path:
+            raise UserError(f"--set {item}: expected a.b=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {item}: the value is not valid YAML") from None
+        for key in reversed(path.split(".")):
+            value = {key: value}
+        tree = _merge(tree, value)
+    return tree
+
+
+def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(under)
+    for key, value in over.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    elif path:
+        yield path, tree
+
+
+def _explain(error: ValidationError, origins: dict[str, str]) -> str:
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")  # a misspelt key explains the rest
+    path = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    origin = next((origins[key] for key in origins if key == path or path.startswith(key + ".")), None)
+    if first["type"] == "extra_forbidden":
+        parent, _, key = path.rpartition(".")
+        near = difflib.get_close_matches(key, _field_names(first["loc"]), n=1, cutoff=0.5)
+        hint = f"; did you mean '{'.'.join(filter(None, [parent, near[0]]))}'?" if near else ""
+        message = f"unknown key{hint}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    given = "" if first["type"] in {"extra_forbidden", "value_error"} else f", got {first['input']!r}"
+    return f"{origin + ': ' if origin else ''}{path + ': ' if path else ''}{message}{given}{more}"
+
+
+def _field_names(location: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields of the section that holds the last part of ``location``."""
+    model: Any = Config
+    for part in location[:-1]:
+        fields = getattr(model, "model_fields", {})
+        if part in fields:
+            model = fields[part].annotation
+        while get_args(model):
+            model = get_args(model)[-1]
+    return list(getattr(model, "model_fields", {}))
