@@ -1,0 +1,33 @@
+"""Small heads on the features.
+
+Shapes: B clips, D features, E embedding; `...` is any number of leading axes.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ProjectionHead(nn.Module):
+    """One linear map into the space of the contrastive loss, features_...D -> embedding_...E (not yet normalised)."""
+
+    def __init__(self, dim: int, embedding: int = 128) -> None:
+        super().__init__()
+        self.projection = nn.Sequential(nn.Linear(dim, embedding))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.projection(features)  # type: ignore[no-any-return]
+
+
+class BinaryHead(nn.Module):
+    """Do a video and an audio feature belong together? Two logits; class 0 is the matching pair."""
+
+    def __init__(self, video_dim: int = 512, audio_dim: int = 512, hidden: int | None = None) -> None:
+        super().__init__()
+        hidden = video_dim if hidden is None else hidden
+        self.classifier = nn.Sequential(nn.Linear(video_dim + audio_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2))
+
+    def forward(self, video_D: Tensor, audio_D: Tensor) -> Tensor:
+        """(..., video_dim), (..., audio_dim) -> logits (..., 2)."""
+        pair = torch.cat([video_D, audio_D], dim=-1)
+        return self.classifier(F.dropout(pair, 0.5, self.training))  # type: ignore[no-any-return]
