@@ -4,14 +4,17 @@ Shapes: B clips, K viewpoints, T frames, C channels, H×W panorama pixels, h×w 
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from avsa.errors import UserError
-from avsa.geometry.sphere import direction_to_pixel
+from avsa.geometry.sphere import angular_distance, direction_to_pixel
 
 MODES = ("bilinear", "nearest")
+CACHED = 1 << 17
+"""Crop values made in one go: their temporaries stay in the processor's cache, which halves the time."""
 
 
 def perspective(
@@ -60,18 +63,27 @@ def perspective_batch(
     Left and right edge of the panorama are joined; beyond a pole sampling goes on at azimuth + π.
 
     Raises:
-        UserError: unknown mode, or a field of view outside (0, π).
+        UserError: unknown mode, other integers than uint8 to interpolate, or a field of view outside (0, π).
     """
     if mode not in MODES:
         raise UserError(f"crop mode {mode!r} is unknown: use one of {', '.join(MODES)}")
+    if mode == "bilinear" and not (video_BTCHW.is_floating_point() or video_BTCHW.dtype == torch.uint8):
+        raise UserError(f"bilinear crops need uint8 or floating-point pixels, not {video_BTCHW.dtype}: use nearest")
     height, width = (size, size) if isinstance(size, int) else size
-    H, W = video_BTCHW.shape[-2:]
+    B, T, C, H, W = video_BTCHW.shape
     aspect = torch.full_like(fov_BK, width / height) if aspect_BK is None else aspect_BK
     azimuth_BKN, elevation_BKN = crop_directions(azimuth_BK, elevation_BK, fov_BK, aspect, height, width, mirror_BK)
     u_BKN, v_BKN = direction_to_pixel(azimuth_BKN, elevation_BKN, H, W)
-    sample = _bilinear if mode == "bilinear" else _nearest
-    crops = torch.stack([sample(video, u, v) for video, u, v in zip(video_BTCHW, u_BKN, v_BKN, strict=True)])
-    return crops.movedim(-2, 1).reshape(*azimuth_BK.shape, *video_BTCHW.shape[1:3], height, width)
+    taps = _nearest_taps(u_BKN, v_BKN, H, W) if mode == "nearest" else _bilinear_taps(u_BKN, v_BKN, H, W)
+    K, N = u_BKN.shape[1:]
+    video_BKTCN = video_BTCHW.new_empty((B, K, T, C, N))
+    together = max(1, CACHED // (T * C * N))
+    for b in range(B):
+        pixels_TCX = video_BTCHW[b].flatten(-2)
+        for start in range(0, K, together):
+            k = slice(start, start + together)
+            video_BKTCN[b, k] = _mix(pixels_TCX, [tap[b, k] for tap in taps])
+    return video_BKTCN.unflatten(-1, (height, width))  # type: ignore[no-any-return,no-untyped-call]
 
 
 def crop_directions(
@@ -100,31 +112,136 @@ def crop_directions(
     z_BKh1 = (sin_BK1 + up_BKh * cos_BK1)[..., None]
     left_BK1w = left_BKw[..., None, :]
     azimuth = torch.atan2(left_BK1w, forward_BKh1) + azimuth_BK[..., None, None]
-    elevation = torch.atan2(z_BKh1, torch.hypot(forward_BKh1, left_BK1w))
+    elevation = torch.atan2(z_BKh1, torch.sqrt(forward_BKh1**2 + left_BK1w**2))
     return azimuth.flatten(-2), elevation.flatten(-2)
 
 
-def _nearest(video_TCHW: Tensor, u_KN: Tensor, v_KN: Tensor) -> Tensor:
-    H, W = video_TCHW.shape[-2:]
-    column = torch.round(u_KN).long() % W
-    row = torch.round(v_KN).long().clamp(0, H - 1)
-    return video_TCHW.flatten(-2)[..., row * W + column]
+def _nearest_taps(u: Tensor, v: Tensor, H: int, W: int) -> list[Tensor]:
+    column, row = torch.floor(u + 0.5), torch.floor(v + 0.5).clamp(0, H - 1)
+    return [_pixel_index(column, row, W)]
 
 
-def _bilinear(video_TCHW: Tensor, u_KN: Tensor, v_KN: Tensor) -> Tensor:
-    H, W = video_TCHW.shape[-2:]
-    left, top = torch.floor(u_KN), torch.floor(v_KN)
-    right_weight, bottom_weight = u_KN - left, v_KN - top
-    column, row = left.long(), top.long()
-    pixels = video_TCHW.flatten(-2)
-    work = pixels.dtype if pixels.is_floating_point() else u_KN.dtype
+def _bilinear_taps(u: Tensor, v: Tensor, H: int, W: int) -> list[Tensor]:
+    """Four pixel indices (upper left, upper right, lower left, lower right), then the weights of right and of low."""
+    left, top = torch.floor(u), torch.floor(v)
+    corners = []
+    for row in (top, top + 1):
+        inside = row.clamp(0, H - 1)
+        column = left + (row != inside) * (W // 2)  # beyond a pole: the same row again, half a turn on
+        corners += [_pixel_index(column, inside, W), _pixel_index(column + 1, inside, W)]
+    return [*corners, u - left, v - top]
 
-    def line(row: Tensor) -> Tensor:
-        # Beyond a pole: the same row again, half a turn on.
-        turned = column + torch.where((row < 0) | (row >= H), W // 2, 0)
-        start = row.clamp(0, H - 1) * W
-        near = pixels[..., start + turned % W].to(work)
-        return torch.lerp(near, pixels[..., start + (turned + 1) % W].to(work), right_weight.to(work))
 
-    crop = torch.lerp(line(row), line(row + 1), bottom_weight.to(work))
-    return crop if pixels.is_floating_point() else crop.round_().to(pixels.dtype)
+def _pixel_index(column: Tensor, row: Tensor, W: int) -> Tensor:
+    """Index in the flattened panorama of whole-numbered pixels; columns are joined at the seam."""
+    # Floats hold these whole numbers exactly, and their arithmetic is many times faster than that of long integers.
+    column = column - torch.floor(column / W) * W
+    return (row.int() * W + column.int()).long()
+
+
+def _mix(pixels_TCX: Tensor, taps: list[Tensor]) -> Tensor:
+    """Pixels (K, T, C, N) at the taps (K, N): one tap copies, six interpolate."""
+    K, N = taps[0].shape
+    T, C, X = pixels_TCX.shape
+
+    def at(index_KN: Tensor) -> Tensor:
+        return pixels_TCX.expand(K, T, C, X).gather(-1, index_KN[:, None, None].expand(K, T, C, N))
+
+    if len(taps) == 1:
+        return at(taps[0])
+    work = torch.float64 if pixels_TCX.dtype == torch.float64 else torch.float32
+    upper_left, upper_right, lower_left, lower_right = (at(tap).to(work) for tap in taps[:4])
+    right, low = (weight.to(work)[:, None, None] for weight in taps[4:])
+    crop = upper_left.lerp(upper_right, right).lerp_(lower_left.lerp(lower_right, right), low)
+    if pixels_TCX.is_floating_point():
+        return crop
+    return crop.add_(0.5).to(torch.int16)  # rounds; straight from float to uint8 is four times slower
+
+
+@dataclass(frozen=True)
+class Viewpoints:
+    """K crops of each of B clips; what the numbers mean: `perspective_batch`."""
+
+    azimuth_BK: Tensor
+    elevation_BK: Tensor
+    fov_BK: Tensor
+    aspect_BK: Tensor
+
+
+@dataclass(frozen=True)
+class CropSampler:
+    """Draws crops at random, every clip's centres at least `min_separation` apart on the sphere.
+
+    Attributes:
+        crops: K, crops per clip.
+        max_elevation: centres lie within ± this elevation, at most π/2.
+        rule: "area": uniform on the sphere's area; "angle": uniform in the elevation angle, denser towards the poles.
+        min_separation: least angle between any two centres of one clip.
+        fov: range of the horizontal field of view, drawn uniformly.
+        aspect: range of the aspect, drawn log-uniformly, so that wide is as likely as tall.
+
+    Raises:
+        UserError: on construction, if a range is out of bounds or so many crops do not fit so far apart.
+    """
+
+    crops: int = 4
+    max_elevation: float = math.radians(60)
+    rule: str = "area"
+    min_separation: float = math.radians(36)
+    fov: tuple[float, float] = (math.radians(25), math.radians(90))
+    aspect: tuple[float, float] = (1.0, 1.0)
+
+    def __post_init__(self) -> None:
+        if self.crops < 1:
+            raise UserError(f"crops is {self.crops}: at least 1 is needed")
+        if self.rule not in ("area", "angle"):
+            raise UserError(f"crop rule {self.rule!r} is unknown: use area or angle")
+        if not 0 <= self.max_elevation <= math.pi / 2:
+            raise UserError(f"max_elevation is {math.degrees(self.max_elevation):g}°: it must lie between 0° and 90°")
+        if not 0 < self.fov[0] <= self.fov[1] < math.pi:
+            raise UserError(f"fov range {self.fov} must be increasing and lie between 0 and π radians (180°)")
+        if not 0 < self.aspect[0] <= self.aspect[1]:
+            raise UserError(f"aspect range {self.aspect} must be positive and increasing")
+        self.sample(torch.Generator().manual_seed(0), 64)  # fails here rather than in the middle of training
+
+    def sample(self, generator: torch.Generator, batch: int) -> Viewpoints:
+        """Crops for `batch` clips, on the generator's device, the same for the same state of the generator."""
+        azimuth_BK, elevation_BK = self._centres(generator, batch)
+        fov_BK = _uniform(generator, (batch, self.crops), *self.fov)
+        aspect_BK = _uniform(generator, (batch, self.crops), *(math.log(a) for a in self.aspect)).exp()
+        return Viewpoints(azimuth_BK, elevation_BK, fov_BK, aspect_BK)
+
+    def _centres(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
+        azimuth_BK = torch.zeros(batch, self.crops, device=generator.device)
+        elevation_BK = torch.zeros_like(azimuth_BK)
+        slot_K = torch.arange(self.crops, device=generator.device)
+        placed_B = torch.zeros(batch, dtype=torch.long, device=generator.device)
+        missed_B = torch.zeros_like(placed_B)
+        for _ in range(4000):
+            azimuth_B1 = _uniform(generator, (batch, 1), -math.pi, math.pi)
+            if self.rule == "area":
+                top = math.sin(self.max_elevation)
+                elevation_B1 = torch.asin(_uniform(generator, (batch, 1), -top, top))
+            else:
+                elevation_B1 = _uniform(generator, (batch, 1), -self.max_elevation, self.max_elevation)
+            distance_BK = angular_distance(azimuth_B1, elevation_B1, azimuth_BK, elevation_BK)
+            apart_B = ((distance_BK >= self.min_separation) | (slot_K >= placed_B[:, None])).all(1)
+            here_BK = apart_B[:, None] & (slot_K == placed_B[:, None])
+            azimuth_BK = torch.where(here_BK, azimuth_B1, azimuth_BK)
+            elevation_BK = torch.where(here_BK, elevation_B1, elevation_BK)
+            placed_B = placed_B + here_BK.any(1)
+            if bool((placed_B == self.crops).all()):
+                return azimuth_BK, elevation_BK
+            # The crops placed so far may leave no room for the next: after a run of misses a clip starts afresh.
+            missed_B = torch.where(apart_B, 0, missed_B + 1)
+            stuck_B = (missed_B >= 100) & (placed_B < self.crops)
+            placed_B, missed_B = placed_B.masked_fill(stuck_B, 0), missed_B.masked_fill(stuck_B, 0)
+        apart, within = math.degrees(self.min_separation), math.degrees(self.max_elevation)
+        raise UserError(
+            f"{self.crops} crops at least {apart:g}° apart do not fit within ±{within:g}° of elevation: "
+            "take fewer crops or a smaller min_separation"
+        )
+
+
+def _uniform(generator: torch.Generator, shape: tuple[int, ...], low: float, high: float) -> Tensor:
+    return low + (high - low) * torch.rand(shape, generator=generator, device=generator.device)
