@@ -8,7 +8,6 @@ Where a default differs from the paper, the comment says so.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -151,7 +150,7 @@ class Evaluate(Section):
     test_views_per_clip: Count = 2  # pairs per test clip and label
     batch: Count = 32
     lr: Positive = 1e-4
-    dropout: Probability = 0.5
+    translation: Literal["audio", "video", "concat", "parallel"] = "concat"  # how a head sees the translators
 
 
 class Engine(Section):
@@ -177,11 +176,10 @@ class Tracking(Section):
 class Pipeline(Section):
     """The rows of the DVC pipeline (dvc.yaml expands its matrices from these)."""
 
-    seeds: list[int] = [0]
-    from_scratch: list[str] = ["avc"]
-    after_avc: list[str] = ["avsa", "avts", "avc-long"]
-    checkpoints: list[str] = ["untrained", "avc", "avc-long", "avts", "avsa"]
-    tasks: list[Literal["avc-bin", "avsa-bin"]] = ["avc-bin", "avsa-bin"]
+    seeds: list[int] = []
+    after_avc: list[str] = []  # runs that start from the checkpoint of avc: the curriculum
+    checkpoints: list[str] = []  # what is evaluated
+    tasks: list[Literal["avc-bin", "avsa-bin"]] = []
 
 
 class Config(Section):
@@ -208,13 +206,3 @@ class Config(Section):
                 f"views need {max(frames_s, self.views.audio_s):g} s but clips.clip_s is {self.clips.clip_s:g}"
             )
         return self
-
-
-def raw_dir(config: Config) -> Path:
-    """Folder of the raw recordings (video + FOA) of the data set."""
-    return Path("data/raw") / config.dataset
-
-
-def clips_dir(config: Config) -> Path:
-    """Folder of the clip store of the data set."""
-    return Path("data/clips") / config.dataset

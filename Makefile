@@ -1,0 +1,40 @@
+# make demo · make test · make ui · make study · make lint · make bench     (PYTHON=... names another Python 3.11)
+PYTHON ?= python3.11
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= $(shell nproc)
+
+.PHONY: demo study test lint ui bench lock
+.DEFAULT_GOAL := demo
+
+demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stages that are not up to date
+	$(BIN)/dvc repro
+	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
+
+study: .venv/installed  ## the comparison at equal compute, three seeds; continues where it was interrupted
+	$(BIN)/dvc exp run -S base=configs/study.yaml -S 'pipeline.seeds=[0,1,2]' \
+	  -S 'pipeline.after_avc=[avsa,avc-long]' -S 'pipeline.checkpoints=[untrained,avc,avc-long,avsa]'
+	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
+
+test: .venv/installed  ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc)
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: .venv/installed  ## MLflow on the recorded runs
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///$(CURDIR)/mlflow.db --port 5000
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks loader
+
+.venv/installed: requirements.lock pyproject.toml
+	@echo "Installing into .venv (about 5 GB, a few minutes the first time) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock:  ## renew requirements.lock from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-header --no-annotate -o requirements.lock

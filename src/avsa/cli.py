@@ -1,0 +1,152 @@
+"""The command line: one verb per pipeline stage, and a few around them. Everything heavy is imported by the verb."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from avsa.errors import UserError
+from avsa.resolve import Resolved, resolve
+
+app = typer.Typer(
+    help="Audio-visual spatial alignment: self-supervised learning from 360° video with first-order ambisonics. "
+    "Values come from params.yaml; `avsa config` shows them all. The pipeline of these verbs is run by `dvc repro`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Params = Annotated[Path | None, typer.Option("--params", help="The file that chooses; params.yaml by default.")]
+Base = Annotated[str | None, typer.Option("--base", help="An overlay of configs/ in place of the one params.yaml names.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, sampling and heads.")]
+Jobs = Annotated[int, typer.Option("--jobs", help="Processes; -1 is one per core.")]
+
+
+@app.command()
+def config(
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+    output: Annotated[Path | None, typer.Option(help="Write the resolved tree as YAML, without origins.")] = None,
+) -> None:
+    """Print every value and where it was chosen: default, overlay, params.yaml or --set."""
+    import yaml
+
+    resolved = resolve(params, set_ or (), base)
+    if output:
+        output.write_text(yaml.safe_dump(resolved.config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+        return
+    rows = {path: (str(value), resolved.origin(path)) for path, value in resolved.flat().items()}
+    width = max(len(path) for path in rows)
+    for path, (value, origin) in rows.items():
+        typer.echo(f"{path:<{width}}  {value:<24}  {origin}")
+
+
+@app.command()
+def synth(params: Params = None, base: Base = None, set_: Set = None, jobs: Jobs = -1) -> None:
+    """Render the synthetic data set synth360: ordinary .mp4 and 4-channel .m4a files with ground truth."""
+    from avsa.stages.data import run_synth
+
+    run_synth(_resolve(params, base, set_), jobs)
+
+
+@app.command()
+def ingest(
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+    jobs: Jobs = -1,
+    source: Annotated[Path | None, typer.Option(help="Folder of recordings; data/raw/<dataset> by default.")] = None,
+) -> None:
+    """Check recordings and cut them into the clip store; what fails is listed in refused.jsonl with the reason."""
+    from avsa.stages.data import run_ingest
+
+    run_ingest(_resolve(params, base, set_), source, jobs)
+
+
+@app.command()
+def stats(params: Params = None, base: Base = None, set_: Set = None) -> None:
+    """Measure mean and deviation of the audio features over the training split."""
+    from avsa.stages.data import run_stats
+
+    run_stats(_resolve(params, base, set_))
+
+
+@app.command()
+def init(seed: Seed = 0, params: Params = None, base: Base = None, set_: Set = None) -> None:
+    """Write the untrained network: where every run starts from, and the floor of every table."""
+    from avsa.stages.pretrain import run_init
+
+    run_init(_resolve(params, base, set_), seed)
+
+
+@app.command()
+def pretrain(
+    run: Annotated[str, typer.Argument(help="A name under pretrain.runs, such as avc or avsa.")],
+    start: Annotated[str, typer.Option("--from", help="The run whose network to start from.")] = "untrained",
+    seed: Seed = 0,
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+) -> None:
+    """Pre-train. Interrupted, it continues where it was. Several GPUs: torchrun --nproc-per-node N -m avsa pretrain ..."""
+    from avsa.stages.pretrain import run_pretrain
+
+    run_pretrain(_resolve(params, base, set_), run, start, seed)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(help="The run whose network to measure.")],
+    task: Annotated[str, typer.Argument(help="avc-bin or avsa-bin.")],
+    seed: Seed = 0,
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+) -> None:
+    """Measure a frozen network on a task, with 1 and with all crops, without and with its translators."""
+    from avsa.stages.evaluate import run_evaluate
+
+    run_evaluate(_resolve(params, base, set_), checkpoint, task, seed)
+
+
+@app.command()
+def report(params: Params = None, base: Base = None, set_: Set = None) -> None:
+    """Gather all results: reports/results.json and reports/index.html with the paper's tables beside ours."""
+    from avsa.stages.report import run_report
+
+    run_report(_resolve(params, base, set_))
+
+
+@app.command()
+def inspect(
+    source: Annotated[Path, typer.Argument(help="A 360° video (sound in it or beside it), or a folder of them.")],
+    output: Annotated[Path, typer.Argument(help=".mp4 for one video, .png for a folder.")],
+) -> None:
+    """Look at data: a video with its sound's power map over the panorama, or a contact sheet of a folder."""
+    from avsa.stages.data import run_inspect
+
+    run_inspect(source, output)
+
+
+def main() -> None:
+    """Run a verb; a :class:`UserError` is one line and exit code 2, with a traceback only under ``--debug``."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except UserError as error:
+        if debug:
+            raise
+        typer.secho(f"avsa: {error}", fg=typer.colors.RED, err=True)
+        raise SystemExit(2) from None
+
+
+def _resolve(params: Path | None, base: str | None, overrides: list[str] | None) -> Resolved:
+    return resolve(params, overrides or (), base)

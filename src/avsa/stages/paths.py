@@ -1,0 +1,45 @@
+"""Where stages leave their outputs, relative to the project folder; dvc.yaml names the same places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avsa.config import Config
+
+RESULTS = Path("reports/results.json")
+PAGE = Path("reports/index.html")
+
+
+def raw(config: Config) -> Path:
+    """Raw recordings of the data set."""
+    return Path("data/raw") / config.dataset
+
+
+def clips(config: Config) -> Path:
+    """Clip store of the data set."""
+    return Path("data/clips") / config.dataset
+
+
+def statistics(config: Config) -> Path:
+    """Normalisation statistics of the data set's training split."""
+    return Path("data/statistics") / f"{config.dataset}.npz"
+
+
+def checkpoint(run: str, seed: int) -> Path:
+    """Folder with the network of a pre-training run, its run file and its curve."""
+    return Path("checkpoints") / f"{run}-{seed}"
+
+
+def network(run: str, seed: int) -> Path:
+    """The network of a pre-training run."""
+    return checkpoint(run, seed) / "network.pt"
+
+
+def evaluation(run: str, task: str, seed: int) -> Path:
+    """Folder with the figures of one network on one task."""
+    return Path("evaluations") / f"{run}-{task}-{seed}"
+
+
+def state(fingerprint: str) -> Path:
+    """Folder from which an interrupted training continues; keyed by all that it depends on."""
+    return Path("runs") / fingerprint

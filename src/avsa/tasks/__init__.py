@@ -1,0 +1,1 @@
+"""What is trained and measured: a task joins the networks, the losses and the views."""

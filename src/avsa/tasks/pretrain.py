@@ -1,0 +1,54 @@
+"""Self-supervised pre-training: one batch to the loss of one pretext objective.
+
+Shapes: N rows (clips × moments), K viewpoints, D features, and as in :mod:`avsa.models`.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from avsa.config import Audio, Model
+from avsa.data.batch import Batch
+from avsa.data.views import Views
+from avsa.losses import ContrastiveObjective
+from avsa.models.network import AVSANetwork, NetworkSpec
+
+AUDIO_CHANNELS = {"mono": 1, "stereo": 2, "ambisonics": 4, "ambisonics+intensity": 7}
+
+
+def network_spec(model: Model, audio: Audio) -> NetworkSpec:
+    """The network that the configuration describes."""
+    return NetworkSpec(
+        video_depth=model.video_depth,
+        video_width=model.width,
+        audio_width=model.width,
+        audio_channels=AUDIO_CHANNELS[audio.kind],
+        translator=model.translator.kind,
+        translator_depth=model.translator.depth,
+        translator_expansion=model.translator.expansion,
+        translator_heads=model.translator.heads,
+        translator_dropout=model.translator.dropout,
+        head_dim=model.head_dim,
+    )
+
+
+def encode(network: AVSANetwork, video_NKCTHW: Tensor, audio_NKCTM: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (video_NKD, audio_NKD) of all crops."""
+    rows = video_NKCTHW.shape[:2]
+    video = network.video(video_NKCTHW.flatten(0, 1)).unflatten(0, rows)
+    return video, network.audio(audio_NKCTM.flatten(0, 1)).unflatten(0, rows)
+
+
+class PretrainTask(nn.Module):
+    """A network under one objective; the engine calls :meth:`step`."""
+
+    def __init__(self, network: AVSANetwork, views: Views, objective: ContrastiveObjective) -> None:
+        super().__init__()
+        self.model = network
+        self.views = views
+        self.objective = objective
+
+    def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss, metrics): accuracies among all candidates and, for several crops, among the clip's own."""
+        video_NKD, audio_NKD = encode(self.model, *self.views(batch))
+        return self.objective(self.model, video_NKD, audio_NKD, batch.clip_N, batch.moment_N)

@@ -1,0 +1,145 @@
+"""A stage as an MLflow run: what it ran with, what it measured, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsa.errors import UserError
+from avsa.resolve import Resolved
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open MLflow run; satisfies the engine's tracker protocol."""
+
+    client: MlflowClient
+    run_id: str
+    uri: str
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Record several metrics of one step in one request."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self.run_id, [Metric(key, float(value), now, step) for key, value in metrics.items()])
+
+    def last_step(self) -> int:
+        """The last step that any metric was logged for, −1 for a new run; system metrics count seconds, not steps."""
+        names = [name for name in self.client.get_run(self.run_id).data.metrics if not name.startswith("system/")]
+        return max((m.step for name in names for m in self.client.get_metric_history(self.run_id, name)), default=-1)
+
+    def history(self, name: str) -> dict[int, float]:
+        """Step -> value of a metric."""
+        return {m.step: m.value for m in self.client.get_metric_history(self.run_id, name)}
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file with the run."""
+        self.client.log_artifact(self.run_id, str(path), folder)
+
+
+def tracking_uri(chosen: str, root: Path | None = None) -> str:
+    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder by its absolute path.
+
+    DVC runs some experiments in temporary copies of the project; ``DVC_ROOT`` or a relative path would lose their runs,
+    so the folder that holds the real ``.git`` is meant.
+    """
+    if chosen or os.environ.get("MLFLOW_TRACKING_URI"):
+        return chosen or os.environ["MLFLOW_TRACKING_URI"]
+    folder = (root or Path.cwd()).resolve()
+    parts = folder.parts
+    if ".dvc" in parts and "exps" in parts:
+        folder = Path(*parts[: parts.index(".dvc")])
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
+@contextmanager
+def stage_run(resolved: Resolved, stage: str, name: str, remembered: Path | None = None) -> Iterator[Run]:
+    """Open the MLflow run of a stage; its status tells how the block ended.
+
+    FINISHED; KILLED on an interrupt (Ctrl-C, SIGTERM); FAILED on any other exception.
+
+    Args:
+        resolved: the configuration; recorded as the artifact ``config.yaml`` and as params ``cfg.*``.
+        stage: the verb, recorded as the tag ``avsa.stage``.
+        name: what the run is called.
+        remembered: a file that keeps the run's id across interruptions; where it exists, that run is continued.
+
+    Raises:
+        UserError: the tracking store cannot be reached.
+    """
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    uri = tracking_uri(resolved.config.tracking.uri)
+    mlflow.set_tracking_uri(uri)
+    old = read_run_file(remembered) if remembered else None
+    try:
+        if mlflow.get_experiment_by_name(resolved.config.tracking.experiment) is None:
+            mlflow.create_experiment(resolved.config.tracking.experiment, artifact_location=_artifacts(uri))
+        mlflow.set_experiment(resolved.config.tracking.experiment)
+        again = old["run_id"] if old and old["tracking_uri"] == uri else None
+        active = mlflow.start_run(run_id=again, run_name=None if again else name, log_system_metrics=True)
+    except (MlflowException, OSError) as error:
+        raise UserError(f"{uri}: the tracking store cannot be used: {' '.join(str(error).split())[:200]}") from None
+    run = Run(mlflow.MlflowClient(), active.info.run_id, uri)
+    if remembered:
+        write_run_file(remembered, run)
+    status = "FAILED"
+    try:
+        if again is None:
+            flat = {f"cfg.{key}": str(value)[:6000] for key, value in resolved.flat().items()}
+            mlflow.log_params(flat)
+            mlflow.log_dict(resolved.config.model_dump(mode="json"), "config.yaml")
+        mlflow.set_tags({"avsa.stage": stage, **_code_version(), **_dvc_stage()})
+        yield run
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        mlflow.end_run(status)
+
+
+def write_run_file(path: Path, run: Run) -> None:
+    """Say beside a stage's output which run made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"run_id": run.run_id, "tracking_uri": run.uri}, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def read_run_file(path: Path) -> dict[str, str] | None:
+    """The content of a run file, or None where there is none."""
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def _artifacts(uri: str) -> str | None:
+    """Artifacts of a local store lie beside its database, not in whatever folder a command was started in."""
+    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
+
+
+def _code_version() -> dict[str, Any]:
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"git.commit": commit, "git.dirty": bool(changes.stdout.strip())}
+
+
+def _dvc_stage() -> dict[str, str]:
+    return {"dvc.stage": os.environ["DVC_STAGE"]} if "DVC_STAGE" in os.environ else {}
