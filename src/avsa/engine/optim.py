@@ -1,0 +1,24 @@
+"""Optimiser and learning rate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import nn
+
+Schedule = Callable[[int], float]
+"""Learning rate as a function of the step (from 0) within a phase: nothing to save, nothing to restore."""
+
+
+def constant(lr: float) -> Schedule:
+    """The same learning rate at every step, as in the paper (supplement, training details)."""
+    return lambda step: lr
+
+
+def adam(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.Adam:
+    """Adam as in the paper: L2 weight decay (added to the gradient) on all parameters, biases and norms too.
+
+    The loop sets the learning rate from a :data:`Schedule` before every step.
+    """
+    return torch.optim.Adam(parameters, weight_decay=weight_decay, fused=True)  # fused: one kernel for all parameters
