@@ -1,7 +1,7 @@
 """What a clip store is, and reading from it.
 
-A store is a folder: ``shard-00000.tar`` ... (plain ustar, readable as WebDataset), ``manifest.jsonl`` with one `Clip` per
-line, ``refused.jsonl`` (`avsa.clips.ledger`) and, where the source had one, ``classes.json``. The members of a clip are
+A store is a folder: ``shard-00000.tar`` ... (plain ustar, readable as WebDataset), ``manifest.jsonl`` with one `Clip`
+per line, ``refused.jsonl`` (`avsa.clips.ledger`) and, where the source had one, ``classes.json``. A clip's members are
 
 - ``<id>.mp4``: H.264, yuv420p, no B-frames, closed groups of ``gop`` frames; frame n is shown at n / fps;
 - ``<id>.flac``: 4 channels ACN/SN3D, 16 bit; sample 0 sounds at the time of frame 0;

@@ -1,0 +1,253 @@
+"""One recording -> its clips, in one small tar with an index beside it.
+
+Shapes: C channels, S samples.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from pydantic import BaseModel
+
+from avsa.clips.checks import (
+    PictureFigures,
+    check_channels,
+    check_lengths,
+    check_picture,
+    check_sound,
+    sound_figures,
+)
+from avsa.clips.ledger import Refusal, RefusedError
+from avsa.clips.picture import Reel
+from avsa.clips.probe import Media, open_stream
+from avsa.clips.recordings import Recording
+from avsa.clips.shard import write_member
+from avsa.clips.sound import Samples, decode_sound
+from avsa.clips.store import Clip
+from avsa.clips.transcode import VideoEncoder, encode_flac, fit
+from avsa.clips.truth import Labels, cut_truth, read_labels, read_truth
+from avsa.config import Clips
+
+TAIL_S = 0.1  # codecs pad and cut the end: a clip may lack this much of its last frame's or sample's time
+
+
+class Piece(BaseModel):
+    """A clip in a recording's tar: its manifest line (offsets within that tar) and the bytes it takes there."""
+
+    clip: Clip
+    start: int
+    end: int
+
+
+class Index(BaseModel):
+    """What became of one recording."""
+
+    pieces: list[Piece] = []
+    refused: list[Refusal] = []
+
+
+@dataclass
+class _Open:
+    """The clip that is being encoded."""
+
+    number: int
+    encoder: VideoEncoder
+    picture: PictureFigures = field(default_factory=PictureFigures)
+    intact: bool = True
+
+
+def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None:
+    """Write the recording's clips to `tar` and what became of it to `index`; the index appears last and complete.
+
+    Whatever is wrong with the recording ends in the index's refusals.
+
+    Raises:
+        OSError: `tar` or `index` cannot be written; both are then absent.
+    """
+    partial = tar.with_suffix(".part")
+    try:
+        with partial.open("wb") as file:
+            result = _Conversion(recording, config, file).run()
+        partial.replace(tar)
+        write_atomically(index, result.model_dump_json().encode())
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, payload: bytes) -> None:
+    """Write a file so that it is either absent (or what it was) or complete, also after a power cut."""
+    partial = path.with_name(path.name + ".part")
+    try:
+        with partial.open("wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+class _Conversion:
+    def __init__(self, recording: Recording, config: Clips, tar: BinaryIO) -> None:
+        self.recording, self.config, self.tar = recording, config, tar
+        self.index = Index()
+        self.length = max(1, round(config.clip_s * config.fps))  # frames
+        self.figures: dict[str, float] = {}  # of the whole recording
+
+    def run(self) -> Index:
+        try:
+            self._run()
+        except RefusedError as refused:
+            self._forget(refused)
+        except OSError:
+            raise
+        except Exception as error:  # a damaged file may break anything; the rest must go on
+            self._forget(RefusedError("error", f"{type(error).__name__}: {error}"))
+        return self.index
+
+    def _forget(self, refused: RefusedError) -> None:
+        self.tar.seek(0)
+        self.tar.truncate()
+        self.index = Index(refused=[refused.entry(self.recording.source)])
+
+    def _run(self) -> None:
+        if self.recording.video is None:
+            raise RefusedError("video", "sound without a video beside it")
+        video = open_stream(self.recording.video, "video")
+        try:
+            audio = open_stream(self.recording.audio or self.recording.video, "audio")
+            try:
+                sound_CS, damaged = self._sound(video, audio)
+            finally:
+                audio.close()
+            self.truth = read_truth(self.recording.truth)
+            self.labels = read_labels(self.recording.labels, self.truth)
+            self._cut(Reel(video, self.config.fps), video.end_s, sound_CS, damaged)
+        finally:
+            video.close()
+
+    def _sound(self, video: Media, audio: Media) -> tuple[Samples, list[float]]:
+        order = self.config.channel_order
+        channels = audio.stream.codec_context.channels
+        check_channels(channels, 6 if order == "youtube-aac6" else 4)
+        if video.end_s and audio.end_s:
+            self._check_lengths(video.end_s, audio.end_s)
+        sound_CS, damaged = decode_sound(audio, self.config.sample_rate)
+        decoded_s = sound_CS.shape[1] / self.config.sample_rate
+        self._check_complete("sound", decoded_s, audio.end_s)
+        if order not in ("auto", "acn-sn3d"):
+            from avsa.ambisonics.foa import to_acn_sn3d  # PyTorch, which the usual case does without
+
+            sound_CS = np.asarray(to_acn_sn3d(sound_CS, order), np.float32)
+        peak = float(np.abs(sound_CS).max(initial=0))
+        if peak > 1:  # 16 bit would clip; one gain for all channels and clips keeps directions and levels
+            sound_CS = sound_CS / np.float32(peak)
+            self.figures["gain_db"] = -20 * float(np.log10(peak))
+        return sound_CS, damaged
+
+    def _check_lengths(self, video_s: float, audio_s: float) -> None:
+        check_lengths(video_s, audio_s, self.config.checks)
+        self.figures["duration_gap_s"] = abs(video_s - audio_s)
+
+    def _check_complete(self, what: str, decoded_s: float, declared_s: float | None) -> None:
+        missing_s, most_s = (declared_s or 0.0) - decoded_s, self.config.checks.max_missing_s
+        if missing_s > most_s:
+            reason = f"truncated or damaged: {decoded_s:.2f} of {declared_s:.2f} s of {what} can be decoded"
+            raise RefusedError("truncated", reason, missing_s, most_s)
+
+    def _cut(self, reel: Reel, declared_s: float | None, sound_CS: Samples, damaged: list[float]) -> None:
+        fps, sound_s = self.config.fps, sound_CS.shape[1] / self.config.sample_rate
+        clips = int((sound_s + TAIL_S) * fps) // self.length
+        limit = clips * self.length if clips else int(sound_s * fps)
+        now, last, complete = None, None, True
+        for number, frame, intact in reel:
+            if number >= limit:
+                complete = False
+                break
+            if now is None or number // self.length != now.number:
+                if now is not None:
+                    self._close(now, sound_CS, [*damaged, *reel.damaged])
+                now = _Open(number // self.length, VideoEncoder(self.config))
+            last = fit(frame, self.config.height)
+            now.encoder.add(last)
+            now.picture.add(last)
+            now.intact = now.intact and intact
+        if complete:
+            self._check_complete("picture", reel.end_s, declared_s)
+        if "duration_gap_s" not in self.figures and complete:
+            self._check_lengths(reel.end_s, sound_s)
+        if now is None:
+            raise RefusedError("decode", "no frame can be decoded")
+        if now.encoder.frames + TAIL_S * fps >= self.length:
+            while now.encoder.frames < self.length:
+                now.encoder.add(last)
+        if now.encoder.frames == self.length or now.number == 0:
+            self._close(now, sound_CS, [*damaged, *reel.damaged])
+
+    def _close(self, now: _Open, sound_CS: Samples, damaged: list[float]) -> None:
+        """Check one clip and write it, or its refusal."""
+        start_s = now.number * self.length / self.config.fps
+        duration_s = now.encoder.frames / self.config.fps
+        mp4 = now.encoder.finish()
+        rate, checks = self.config.sample_rate, self.config.checks
+        first, samples = round(start_s * rate), round(duration_s * rate)
+        clip_CS = sound_CS[:, first : first + samples]
+        clip_CS = np.pad(clip_CS, ((0, 0), (0, samples - clip_CS.shape[1])))
+        sound, picture = sound_figures(clip_CS), now.picture.figures()
+        try:
+            if duration_s < checks.min_duration_s:
+                reason = f"{duration_s:.2f} s is too short for a clip"
+                raise RefusedError("duration", reason, duration_s, checks.min_duration_s)
+            bad = [time_s for time_s in damaged if start_s <= time_s < start_s + duration_s]
+            if bad or not now.intact:
+                raise RefusedError("decode", "damaged packets cannot be decoded", max(1, len(bad)), 0)
+            check_sound(sound, checks)
+            check_picture(picture, checks)
+        except RefusedError as refused:
+            self.index.refused.append(refused.entry(self.recording.source, start_s))
+            return
+        figures = {**self.figures, **sound, **picture}
+        self._write(now.number, start_s, now.encoder.frames, mp4, encode_flac(clip_CS, rate), figures)
+
+    def _write(
+        self, number: int, start_s: float, frames: int, mp4: bytes, flac: bytes, figures: dict[str, float]
+    ) -> None:
+        config = self.config
+        clip_id = f"{self.recording.name}-{number:04d}"
+        duration_s = frames / config.fps
+        truth = cut_truth(self.truth, start_s, duration_s)
+        origin = {"source": self.recording.source, "start_s": start_s, "duration_s": duration_s}
+        payloads = {"mp4": mp4, "flac": flac}
+        if self.labels is not None:
+            payloads["segm.png"] = self.labels.cut(start_s, duration_s)
+        payloads["json"] = json.dumps({**truth, **origin}, separators=(",", ":")).encode()
+        start = self.tar.tell()
+        members = {name: write_member(self.tar, f"{clip_id}.{name}", data) for name, data in payloads.items()}
+        clip = Clip(
+            id=clip_id,
+            source=self.recording.source,
+            split=self.recording.split,
+            start_s=start_s,
+            duration_s=duration_s,
+            width=2 * config.height,
+            height=config.height,
+            fps=config.fps,
+            frames=frames,
+            sample_rate=config.sample_rate,
+            shard="",
+            members=members,
+            checks={name: round(figure, 6) for name, figure in figures.items()},
+            label_fps=_label_fps(self.labels),
+        )
+        self.index.pieces.append(Piece(clip=clip, start=start, end=self.tar.tell()))
+
+
+def _label_fps(labels: Labels | None) -> float | None:
+    return None if labels is None else labels.fps

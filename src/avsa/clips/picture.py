@@ -1,0 +1,75 @@
+"""Decoding a recording's video onto a fixed frame grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+
+from avsa.clips.probe import Media
+
+_GAP_S = 1.0  # a longer silence of the video stream is damage, not a variable frame rate
+
+
+class Reel:
+    """The frames of a video at n / fps seconds: of the frames around that time the nearer one.
+
+    While it is iterated, `end_s` grows to the end of the last frame seen, and `damaged` collects the times (seconds) at
+    which packets could not be decoded or were missing. Frames that refer to a damaged one are reported as not intact.
+    """
+
+    def __init__(self, media: Media, fps: float) -> None:
+        self.media, self.fps = media, fps
+        self.end_s = 0.0
+        self.damaged: list[float] = []
+
+    def __iter__(self) -> Iterator[tuple[int, Any, bool]]:
+        """Yields (frame number on the grid, frame, intact); numbers grow and skip what falls into a gap."""
+        number, last, last_s, last_intact = 0, None, 0.0, True
+        for time_s, frame, intact in self._decoded():
+            if last is not None:
+                gap = time_s - last_s > _GAP_S
+                if gap:
+                    self.damaged.append(self.end_s)
+                until_s = self.end_s if gap else (last_s + time_s) / 2
+                while number / self.fps <= until_s:
+                    yield number, last, last_intact
+                    number += 1
+                if gap:
+                    number = max(number, int(time_s * self.fps))
+            last, last_s, last_intact = frame, time_s, intact
+        while last is not None and number / self.fps < self.end_s - 1e-6:
+            yield number, last, last_intact
+            number += 1
+
+    def _decoded(self) -> Iterator[tuple[float, Any, bool]]:
+        stream = self.media.stream
+        step_s = 1 / float(stream.average_rate or stream.guessed_rate or self.fps)
+        packets = self.media.container.demux(stream)
+        broken = False  # until the next key frame
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                return
+            except av.error.FFmpegError:
+                self.damaged.append(self.end_s)
+                return
+            if packet.is_keyframe:
+                broken = False
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                broken, frames = True, []
+                at_s = self.media.seconds(packet.pts)
+                self.damaged.append(self.end_s if at_s is None else at_s)
+            for frame in frames:
+                broken = broken or packet.is_corrupt or frame.is_corrupt
+                time_s = self.media.seconds(frame.pts)
+                if time_s is None:
+                    time_s = self.end_s
+                if time_s + step_s <= self.end_s:  # out of order: shown already
+                    continue
+                self.end_s = max(self.end_s, time_s + step_s)
+                yield time_s, frame, not broken
