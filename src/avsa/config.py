@@ -54,6 +54,8 @@ class Checks(Section):
     max_mono_correlation: Probability = 0.999  # |correlation| of every directional channel with W; above is mono copied
     min_motion: float = 0.05  # mean absolute frame difference in grey levels; below is a still image
     max_duration_gap_s: Positive = 1.0  # between the audio and the video stream
+    max_missing_s: Positive = 0.25  # between a stream's declared and its decodable end; above is a truncated file
+    min_duration_s: Positive = 1.0  # of a recording that is shorter than a clip
 
 
 class Clips(Section):
@@ -133,7 +135,7 @@ class Pretrain(Section):
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     temperature: Positive = 0.07
     candidates: Literal["paper", "released"] = "paper"
-    moments_per_clip: Count = 2  # training examples drawn from one clip in an epoch
+    examples_per_clip: Count = 2  # drawn from one clip in an epoch
     runs: dict[str, list[Phase]] = {
         "avc": [Phase(objective="avc", epochs=50, batch=112, crops=1)],
         "avc-long": [Phase(objective="avc", epochs=50, batch=112, crops=1)],
