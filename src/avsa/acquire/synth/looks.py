@@ -51,10 +51,19 @@ def _ellipse(x: Array, y: Array, a: float, b: float) -> Array:
     return edge
 
 
-def _petals(x: Array, y: Array, count: int, inner: float, outer: float, sharp: float) -> Array:
+def _petals(x: Array, y: Array, count: int, inner: float, outer: float) -> Array:
     """A rosette: the radius swings between inner and outer `count` times around."""
     around = 0.5 + 0.5 * np.cos(count * np.arctan2(y, x))
-    edge: Array = np.hypot(x, y) - (inner + (outer - inner) * around**sharp)
+    edge: Array = np.hypot(x, y) - (inner + (outer - inner) * around)
+    return edge
+
+
+def _spikes(x: Array, y: Array, count: int, inner: float, outer: float) -> Array:
+    """A star polygon; 0.7 turns the distance along the radius into about the distance to the edge."""
+    half = np.pi / count
+    fold = np.abs((np.arctan2(x, y) + half) % (2 * half) - half)
+    reach = inner * outer * np.sin(half) / (outer * np.sin(fold) + inner * np.sin(half - fold))
+    edge: Array = 0.7 * (np.hypot(x, y) - reach)
     return edge
 
 
@@ -94,20 +103,20 @@ def siren_pose(phase: Array, beat: Array) -> Pose:
 
 
 def fan(x: Array, y: Array, phase: Array, beat: Array) -> Figure:
-    """Four blades round a hub."""
-    hub = np.hypot(x, y) - 0.3
-    return np.minimum(_petals(x, y, 4, 0.12, 1.0, 1.0), hub), 1.0 - _soft(hub)
+    """Three broad blades round a hub."""
+    hub = np.hypot(x, y) - 0.34
+    return np.minimum(_petals(x, y, 3, 0.12, 1.0), hub), 1.0 - _soft(hub)
 
 
 def fan_pose(phase: Array, beat: Array) -> Pose:
-    return Pose(angle=np.pi / 2 * phase)
+    return Pose(angle=2 * np.pi / 3 * phase)
 
 
 def bird(x: Array, y: Array, phase: Array, beat: Array) -> Figure:
     """A small body between two wings that beat up and down."""
-    lift = 0.9 * (2 * beat - 1) * np.abs(x)
-    wings = _ellipse(x, (y - lift + 0.12), 0.98, 0.24)
-    body = _ellipse(x, y, 0.28, 0.5)
+    lift = 0.75 * (2 * beat - 1) * np.abs(x)
+    wings = _ellipse(x, y - lift + 0.12, 0.98, 0.34)
+    body = _ellipse(x, y, 0.3, 0.56)
     return np.minimum(wings, body), 1.0 - _soft(body)
 
 
@@ -134,7 +143,7 @@ def metronome(x: Array, y: Array, phase: Array, beat: Array) -> Figure:
     lean = 0.75 * np.cos(2 * np.pi * phase)
     across = x * np.cos(lean) + (y + 0.6) * np.sin(lean)
     along = (y + 0.6) * np.cos(lean) - x * np.sin(lean)
-    pointer = np.maximum(np.abs(across) - 0.11, np.abs(along - 0.7) - 0.75)
+    pointer = np.maximum(np.abs(across) - 0.15, np.abs(along - 0.7) - 0.75)
     return np.minimum(body, pointer), 1.0 - _soft(pointer)
 
 
@@ -154,17 +163,17 @@ def beacon_pose(phase: Array, beat: Array) -> Pose:
 
 def ball(x: Array, y: Array, phase: Array, beat: Array) -> Figure:
     """A ball with slanting stripes that bounces."""
-    return np.hypot(x, y) - 0.62, _soft(np.sin(7.0 * (x + y)), 0.6)
+    return np.hypot(x, y) - 0.68, _soft(np.sin(7.0 * (x + y)), 0.6)
 
 
 def ball_pose(phase: Array, beat: Array) -> Pose:
-    return Pose(up=-0.36 + 0.72 * np.abs(np.sin(np.pi * phase)))
+    return Pose(up=-0.32 + 0.64 * np.abs(np.sin(np.pi * phase)))
 
 
 def star(x: Array, y: Array, phase: Array, beat: Array) -> Figure:
     """A star of five points that turns and blazes."""
     radius = np.hypot(x, y)
-    return _petals(x, y, 5, 0.36, 1.0, 2.0), 1.0 - _soft(radius - 0.2 - 0.3 * beat)
+    return _spikes(x, y, 5, 0.48, 1.0), 1.0 - _soft(radius - 0.15 - 0.4 * beat)
 
 
 def star_pose(phase: Array, beat: Array) -> Pose:

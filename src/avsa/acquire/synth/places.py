@@ -3,7 +3,7 @@
 All splits share the places, so that the sound of a place says which pictures it belongs to without saying where
 anything is. Stuff classes differ by texture and motion; hues belong to the place.
 
-Shapes: H×W pixels; textures are H×(FINE·W), finer across so that slow drifts are smooth.
+Shapes: H×W pixels, C = 3 colours; textures are H×(FINE·W), finer across so that slow drifts are smooth.
 """
 
 import colorsys
@@ -32,12 +32,11 @@ SWAY_HZ = 0.7
 
 @dataclass(frozen=True)
 class Layer:
-    """One stuff of a place: its region, its texture and the colours that the texture's levels stand for."""
+    """One stuff of a place: its region, and its coloured texture on the whole panorama, moved by 0 … FINE−1 columns."""
 
     stuff: str
     region_HW: npt.NDArray[np.bool_]
-    texture: npt.NDArray[np.uint8]
-    palette: npt.NDArray[np.uint8]  # 256×3
+    colour_FHWC: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -72,31 +71,33 @@ def build_place(seed: int, number: int, height: int) -> Place:
     first_hue = (0.55 + 0.618034 * number) % 1
     hues = {"sky": first_hue, backdrop: rng.random(), ground: rng.random()}
     light = {"sky": (0.50, 0.74), backdrop: (0.16, 0.36), ground: (0.28, 0.50)}
-    layers = tuple(
-        Layer(stuff, region, _texture(stuff, rng, azimuth, elevation, vector), _palette(hues[stuff], *light[stuff]))
-        for stuff, region in regions.items()
-    )
+    layers = []
+    for stuff, region in regions.items():
+        colour = _palette(hues[stuff], *light[stuff])[_texture(stuff, rng, azimuth, elevation, vector)]
+        layers.append(Layer(stuff, region, np.stack([colour[:, part::FINE] for part in range(FINE)])))
     middles = [BAND_HZ[stuff] * 2 ** rng.uniform(-0.25, 0.25) for stuff in (backdrop, ground)]
     bands = tuple((middle / 1.2, middle * 1.2) for middle in middles)
-    return Place(layers, labels, bands, float(rng.uniform(0.15, 0.5)))
+    return Place(tuple(layers), labels, bands, float(rng.uniform(0.15, 0.5)))
 
 
 def frames(place: Place, time_T: Array, yaw: float) -> npt.NDArray[np.uint8]:
     """The surroundings as `frames_THWC` at the given times of the place's own clock, turned to the left by `yaw`."""
     height, width = place.labels_HW.shape
     turn = round(yaw / (2 * np.pi) * width)
-    shade = np.zeros((len(time_T), height, width), np.int16)
-    for number, layer in enumerate(place.layers):
+    video_THWC = np.empty((len(time_T), height, width, 3), np.uint8)
+    for layer in place.layers:
         rows = np.flatnonzero(layer.region_HW.any(1))
-        rows_slice = slice(rows[0], rows[-1] + 1)
+        band = slice(rows[0], rows[-1] + 1)
+        region = np.roll(layer.region_HW[band], -turn, 1)[..., None]
+        where = True if region.all() else region
         moved = DRIFT.get(layer.stuff, 0.0) * time_T
         moved = moved + SWAY.get(layer.stuff, 0.0) * np.sin(2 * np.pi * SWAY_HZ * time_T)
-        shift_T = np.round((moved / (2 * np.pi) * width + turn) * FINE).astype(int)
-        column_TW = (np.arange(width) * FINE + shift_T[:, None]) % (width * FINE)
-        seen = layer.texture[rows_slice][:, column_TW].swapaxes(0, 1)
-        region = np.roll(layer.region_HW[rows_slice], -turn, 1)
-        np.copyto(shade[:, rows_slice], seen + np.int16(256 * number), where=region)
-    return np.concatenate([layer.palette for layer in place.layers])[shade]
+        shift_T = np.round((moved / (2 * np.pi) * width + turn) * FINE).astype(int) % (FINE * width)
+        for frame_HWC, shift in zip(video_THWC, shift_T, strict=True):
+            whole, part = divmod(shift, FINE)
+            seen = np.roll(layer.colour_FHWC[part, band], -whole, 1)
+            np.copyto(frame_HWC[band], seen, where=where)
+    return video_THWC
 
 
 def labels(place: Place, yaw: float) -> npt.NDArray[np.uint8]:

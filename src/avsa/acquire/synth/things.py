@@ -14,8 +14,8 @@ from avsa.acquire.synth.rhythm import Array, gate, strike, swell
 class Thing:
     """A class of objects.
 
-    `beat(phase)` in [0, 1] is the loudness, the glow, and what moves `pose` and `figure`; `rate_hz` is the range that an
-    instance's cycles per second are drawn from.
+    `beat(phase)` in [0, 1] is the loudness, the glow, and what moves `pose` and `figure`; `rate_hz` is the range that
+    an instance's cycles per second are drawn from.
     """
 
     name: str
