@@ -1,0 +1,122 @@
+"""Examples of a clip store, decoded whole batches at a time.
+
+Shapes: as in `avsa.data.batch`.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+
+from avsa.clips.store import Clip, ClipStore
+from avsa.config import Views
+from avsa.data.batch import Batch
+from avsa.data.decode import decode_audio, decode_video
+from avsa.data.draw import ViewSampler, draw_windows, window_range
+from avsa.data.sound import audio_samples
+from avsa.errors import UserError
+
+
+@dataclass(frozen=True)
+class Example:
+    """Which example: the `repeat`-th of a clip in an epoch. It becomes one row per moment."""
+
+    epoch: int
+    repeat: int
+    clip: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A user's mistake that came to light in a worker; exceptions cross the border between processes as a traceback."""
+
+    message: str
+
+
+class ClipExamples(Dataset[Batch]):
+    """Batches of examples by key.
+
+    Raises:
+        UserError: on construction, if the clips' sizes or rates differ or a clip is too short.
+    """
+
+    def __init__(self, store: ClipStore, views: Views, seed: int, moments: int) -> None:
+        self.store, self.views, self.seed, self.moments = store, views, seed, moments
+        self.sample = ViewSampler(views)
+        self.clip = store[0]
+        for clip in (store[i] for i in range(len(store))):
+            _same_form(clip, self.clip)
+            window_range(clip, views, moments)
+
+    def __getitems__(self, examples: list[Example]) -> Batch | Failure:
+        try:
+            return self.batch(examples)
+        except UserError as error:
+            return Failure(str(error))
+
+    def batch(self, examples: list[Example]) -> Batch:
+        """The rows of the examples.
+
+        Raises:
+            UserError: a clip cannot be read or decoded; its id is in the message.
+        """
+        N, T, H, W = len(examples) * self.moments, self.views.frames, self.clip.height, self.clip.width
+        samples = audio_samples(self.views, self.clip.sample_rate)
+        y_NTHW = _shared((N, T, H, W), torch.uint8)
+        uv_NT2hw = _shared((N, T, 2, H // 2, W // 2), torch.uint8)
+        foa_NCS = _shared((N, 4, samples), torch.float32)
+        y, uv, foa = y_NTHW.numpy(), uv_NT2hw.numpy(), foa_NCS.numpy()
+        rgb, draws, ids = [], [], []
+        for i, example in enumerate(examples):
+            clip = self.store[example.clip]
+            key = (self.seed, example.epoch, example.repeat, example.clip)
+            mp4, flac = self.store.read(clip, "mp4"), self.store.read(clip, "flac")
+            for moment, window in enumerate(draw_windows(clip, self.views, self.moments, *key)):
+                n = i * self.moments + moment
+                try:
+                    planes = decode_video(mp4, window.first_frame, T, out=(y[n], uv[n]))
+                    foa[n] = decode_audio(flac, window.first_sample, samples)
+                except ValueError as error:
+                    raise UserError(
+                        f"clip {clip.id} in {self.store.root / clip.shard}: {error}; ingest it again"
+                    ) from None
+                rgb.append(planes.rgb_34)
+                draws.append(self.sample(*key, moment))
+                ids.append(clip.id)
+        return Batch(
+            y_NTHW=y_NTHW,
+            uv_NT2hw=uv_NT2hw,
+            rgb_N34=torch.from_numpy(np.stack(rgb)),
+            foa_NCS=foa_NCS,
+            azimuth_NK=torch.cat([draw.viewpoints.azimuth_BK for draw in draws]),
+            elevation_NK=torch.cat([draw.viewpoints.elevation_BK for draw in draws]),
+            fov_NK=torch.cat([draw.viewpoints.fov_BK for draw in draws]),
+            aspect_NK=torch.cat([draw.viewpoints.aspect_BK for draw in draws]),
+            mirror_NK=torch.stack([draw.mirror_K for draw in draws]),
+            jitter_NK4=torch.stack([draw.jitter_K4 for draw in draws]),
+            gain_N=torch.stack([draw.gain for draw in draws]),
+            clip_N=torch.tensor([example.clip for example in examples]).repeat_interleave(self.moments),
+            moment_N=torch.arange(self.moments).repeat(len(examples)),
+            ids=ids,
+        )
+
+
+def _same_form(clip: Clip, first: Clip) -> None:
+    for name in ("width", "height", "fps", "sample_rate"):
+        if getattr(clip, name) != getattr(first, name):
+            raise UserError(
+                f"clip {clip.id} has {name} {getattr(clip, name)}, clip {first.id} has {getattr(first, name)}: "
+                "ingest all clips of a store with the same settings"
+            )
+
+
+def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor, in a worker in memory that the main process can map, so that nothing is copied."""
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    # What torch's default_collate does.
+    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=dtype).set_(storage, 0, torch.Size(shape))

@@ -1,0 +1,139 @@
+"""Batches of a clip store for training: the same ones whatever the workers, the ranks and the interruptions."""
+
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, Sampler
+
+from avsa.clips.store import ClipStore
+from avsa.config import Views
+from avsa.data.batch import Batch
+from avsa.data.dataset import ClipExamples, Example, Failure
+from avsa.errors import UserError
+
+
+class Steps(Sampler[list[Example]]):
+    """This rank's examples of each step of an epoch.
+
+    An epoch passes over the clips `repeats` times; no clip is twice in a step. The global batch of a step is cut into
+    `world_size` runs of (almost) equal length, so that the ranks' batches in order are one process's batch.
+    """
+
+    def __init__(
+        self,
+        clips: int,
+        batch: int,
+        *,
+        seed: int,
+        repeats: int,
+        shuffle: bool,
+        drop_last: bool,
+        rank: int,
+        world_size: int,
+    ) -> None:
+        self.clips, self.batch, self.seed, self.repeats = clips, batch, seed, repeats
+        self.shuffle, self.drop_last, self.rank, self.world_size = shuffle, drop_last, rank, world_size
+        self.in_pass = clips // batch if drop_last else -(-clips // batch)
+        self.epoch, self.start = 0, 0
+
+    def __len__(self) -> int:
+        return self.in_pass * self.repeats
+
+    def __iter__(self) -> Iterator[list[Example]]:
+        epoch, start = self.epoch, self.start
+        for repeat in range(start // self.in_pass, self.repeats):
+            order = np.arange(self.clips)
+            if self.shuffle:
+                order = np.random.default_rng((self.seed, epoch, repeat)).permutation(self.clips)
+            for step in range(max(0, start - repeat * self.in_pass), self.in_pass):
+                together = order[step * self.batch : (step + 1) * self.batch]
+                mine = np.array_split(together, self.world_size)[self.rank]
+                yield [Example(epoch, repeat, int(clip)) for clip in mine]
+
+
+class ClipLoader:
+    """Decodes a clip store's examples in worker processes that live as long as the loader.
+
+    A batch depends on (seed, epoch, step) alone. One iterator at a time: a new `epoch` ends the last one.
+
+    Args:
+        batch: clips in a step over all ranks; a batch has `batch / world_size × moments` rows.
+        moments: windows of one clip in a batch, apart in time (`avsa.data.draw.draw_windows`).
+        repeats: examples drawn from one clip in an epoch.
+        shuffle, drop_last: on for training; off for every clip in store order (then the last batch is smaller).
+        workers: decoding processes; 0 decodes in this one.
+        pin_memory: for copies to a GPU.
+
+    Raises:
+        UserError: clips of different sizes or too short, fewer clips than a batch, a batch that ranks cannot share.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        views: Views,
+        *,
+        batch: int,
+        seed: int = 0,
+        moments: int = 1,
+        repeats: int = 1,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+    ) -> None:
+        if len(store) == 0:
+            raise UserError(f"{store.root} has no clips to load: run ingest")
+        if drop_last and len(store) < batch:
+            raise UserError(f"{store.root} has {len(store)} clips, fewer than a batch of {batch}: lower the batch")
+        if batch % world_size:
+            raise UserError(f"a batch of {batch} clips cannot be shared equally by {world_size} ranks")
+        self.examples = ClipExamples(store, views, seed, moments)
+        self.steps = Steps(
+            len(store),
+            batch,
+            seed=seed,
+            repeats=repeats,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            rank=rank,
+            world_size=world_size,
+        )
+        self._loader: DataLoader[Any] = DataLoader(
+            self.examples,
+            batch_sampler=self.steps,
+            collate_fn=_as_is,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            prefetch_factor=2 if workers else None,
+            pin_memory=pin_memory,
+            worker_init_fn=_leave_interrupts_to_the_main_process,
+        )
+
+    def __len__(self) -> int:
+        """Steps in an epoch."""
+        return len(self.steps)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from the `start_step`-th on; what lies before is not decoded.
+
+        Raises:
+            UserError: a clip cannot be read or decoded; its id is in the message.
+        """
+        self.steps.epoch, self.steps.start = epoch, start_step
+        for batch in self._loader:
+            if isinstance(batch, Failure):
+                raise UserError(batch.message)
+            yield batch
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _leave_interrupts_to_the_main_process(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

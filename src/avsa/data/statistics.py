@@ -1,0 +1,133 @@
+"""Mean and standard deviation of the audio features, per channel and mel bin, over the training split.
+
+Shapes: N rows, K crops, C feature channels, T frames, M mel bins, S samples.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from avsa import config
+from avsa.clips.store import ClipStore
+from avsa.data.decode import decode_audio
+from avsa.data.draw import ViewSampler, draw_windows
+from avsa.data.sound import audio_features, audio_samples, crop_rotation
+from avsa.errors import UserError
+
+Floats = npt.NDArray[np.float32]
+
+CONSTANT = 1e-4
+"""A bin whose standard deviation is below this (an empty mel filter) is centred but not scaled."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What features are normalised with: (feature − mean_CM) / std_CM."""
+
+    mean_CM: Floats
+    std_CM: Floats
+
+    def save(self, path: Path) -> None:
+        """Write an .npz; what was there stays until the new file is complete.
+
+        Raises:
+            UserError: the place is not writable.
+        """
+        temporary = path.with_name(path.name + ".tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.savez(file, mean_CM=self.mean_CM, std_CM=self.std_CM)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: no such file, or another kind of file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays["mean_CM"], arrays["std_CM"])
+        except FileNotFoundError:
+            raise UserError(f"{path}: missing; run the statistics stage (avsa stats)") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is not a file of feature statistics ({error}): run avsa stats") from error
+
+
+class RunningMoments:
+    """Mean and variance of a stream, exact to rounding in one pass.
+
+    Pairwise update: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing
+    sample variances", 1979, equations 2.1.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean_CM = torch.zeros((), dtype=torch.float64)
+        self.squares_CM = torch.zeros((), dtype=torch.float64)  # Σ (x − mean)²
+
+    def add(self, features_XCTM: Tensor) -> None:
+        """Take in more values; X is any leading axis."""
+        part = features_XCTM.to(torch.float64)
+        count = part.shape[0] * part.shape[2]
+        variance_CM, mean_CM = torch.var_mean(part, dim=(0, 2), correction=0)
+        delta_CM = mean_CM - self.mean_CM
+        total = self.count + count
+        self.squares_CM = self.squares_CM + variance_CM * count + delta_CM**2 * (self.count * count / total)
+        self.mean_CM = self.mean_CM + delta_CM * (count / total)
+        self.count = total
+
+    def statistics(self) -> Statistics:
+        """Mean and (population) standard deviation so far."""
+        std_CM = torch.sqrt(self.squares_CM / self.count)
+        std_CM = torch.where(std_CM > CONSTANT, std_CM, 1.0)
+        return Statistics(self.mean_CM.float().numpy(), std_CM.float().numpy())
+
+
+def compute_statistics(
+    store: ClipStore,
+    views: config.Views,
+    audio: config.Audio,
+    seed: int,
+    out: Path,
+    *,
+    clips: int = 2000,
+    progress: bool = True,
+) -> Statistics:
+    """Statistics of the sound of `clips` clips (all, if there are fewer) drawn without replacement, one moment and K
+    crops of each, without mirroring and gain; written to `out`.
+
+    Raises:
+        UserError: a clip cannot be decoded, or `out` cannot be written.
+    """
+    views = views.model_copy(update={"mirror": 0.0, "gain_jitter": 0.0})
+    features, sample = audio_features(views, audio, store[0].sample_rate), ViewSampler(views)
+    samples = audio_samples(views, store[0].sample_rate)
+    moments = RunningMoments()
+    chosen = np.random.default_rng(seed).permutation(len(store))[:clips]
+    for index in tqdm(chosen, desc="feature statistics", unit="clip", disable=None if progress else True):
+        clip, key = store[int(index)], (seed, 0, 0, int(index))
+        (window,) = draw_windows(clip, views, 1, *key)
+        try:
+            foa_CS = decode_audio(store.read(clip, "flac"), window.first_sample, samples)
+        except ValueError as error:
+            raise UserError(f"clip {clip.id} in {store.root / clip.shard}: {error}; ingest it again") from None
+        drawn = sample(*key, 0)
+        rotation_1K44 = crop_rotation(drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK, drawn.mirror_K)
+        moments.add(features(torch.from_numpy(foa_CS)[None], rotation_1K44)[0])
+    statistics = moments.statistics()
+    statistics.save(out)
+    return statistics

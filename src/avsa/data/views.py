@@ -1,0 +1,104 @@
+"""Views of decoded clips on the device: K crops of the picture, each with the sound turned to it.
+
+Shapes: N rows, K crops, C channels (3 of a picture, or of the audio features), T frames, H×W crop pixels, M mel bins,
+P = H·W.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from avsa import config
+from avsa.data.batch import Batch
+from avsa.data.jitter import colour_jitter_
+from avsa.data.planes import crop_rgb
+from avsa.data.sound import audio_features, crop_rotation
+from avsa.data.statistics import Statistics
+from avsa.geometry.crops import crop_directions
+
+# Mean and standard deviation of R, G, B over ImageNet: the usual normalisation of pictures.
+PICTURE_MEAN = (0.485, 0.456, 0.406)
+PICTURE_STD = (0.229, 0.224, 0.225)
+
+TOGETHER = 2
+"""Rows cropped in one go on a CPU: their temporaries stay in its cache."""
+
+
+def without_augmentation(views: config.Views) -> config.Views:
+    """The same crops without mirroring, colour jitter and gain: the views of evaluation."""
+    return views.model_copy(update={"mirror": 0.0, "jitter": (0.0, 0.0, 0.0, 0.0), "gain_jitter": 0.0})
+
+
+class Views(nn.Module):
+    """Makes a batch into the networks' input, without gradients and in fp32 whatever autocast says.
+
+    Args:
+        statistics: what the audio features are normalised with; none leaves them as they are.
+    """
+
+    picture_mean_C: Tensor
+    picture_std_C: Tensor
+    mean_C1M: Tensor
+    std_C1M: Tensor
+
+    def __init__(
+        self, views: config.Views, audio: config.Audio, sample_rate: int, statistics: Statistics | None = None
+    ) -> None:
+        super().__init__()
+        self.views = views
+        self.features = audio_features(views, audio, sample_rate)
+        mean_CM, std_CM = torch.zeros(1, 1), torch.ones(1, 1)
+        if statistics is not None:
+            mean_CM, std_CM = torch.from_numpy(statistics.mean_CM), torch.from_numpy(statistics.std_CM)
+        for name, value in (
+            ("picture_mean_C", torch.tensor(PICTURE_MEAN)),
+            ("picture_std_C", torch.tensor(PICTURE_STD)),
+            ("mean_C1M", mean_CM[:, None]),
+            ("std_C1M", std_CM[:, None]),
+        ):
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, batch: Batch, turn_N44: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(video_NKCTHW, audio_NKCTM), both normalised. `turn_N44`: see `audio`."""
+        return self.video(batch), self.audio(batch, turn_N44)
+
+    @torch.no_grad()
+    def video(self, batch: Batch) -> Tensor:
+        """Crops `video_NKCTHW`, normalised."""
+        size, K = self.views.size, batch.azimuth_NK.shape[1]
+        N, T = batch.y_NTHW.shape[:2]
+        device = batch.y_NTHW.device
+        azimuth_NKP, elevation_NKP = crop_directions(
+            batch.azimuth_NK, batch.elevation_NK, batch.fov_NK, batch.aspect_NK, size, size, batch.mirror_NK
+        )
+        video_NKCTP = torch.empty((N, K, 3, T, size * size), device=device)
+        mean_C11, std_C11 = self.picture_mean_C[:, None, None], self.picture_std_C[:, None, None]
+        with torch.autocast(device.type, enabled=False):
+            for n in range(0, N, TOGETHER if device.type == "cpu" else N):
+                rows = slice(n, n + TOGETHER if device.type == "cpu" else N)
+                video = video_NKCTP[rows]
+                video.copy_(
+                    crop_rgb(
+                        batch.y_NTHW[rows],
+                        batch.uv_NT2hw[rows],
+                        batch.rgb_N34[rows],
+                        azimuth_NKP[rows],
+                        elevation_NKP[rows],
+                    )
+                )
+                colour_jitter_(video.flatten(0, 1), batch.jitter_NK4[rows].flatten(0, 1))
+                video.sub_(mean_C11).div_(std_C11)
+        return video_NKCTP.view(N, K, 3, T, size, size)
+
+    @torch.no_grad()
+    def audio(self, batch: Batch, turn_N44: Tensor | None = None) -> Tensor:
+        """Features of the sound turned to the crops, `audio_NKCTM`, normalised.
+
+        Args:
+            turn_N44: channel matrices that turn each row's whole sound field first, e.g. a yaw that makes it wrong.
+        """
+        rotation_NK44 = crop_rotation(batch.azimuth_NK, batch.elevation_NK, batch.mirror_NK)
+        if turn_N44 is not None:
+            rotation_NK44 = rotation_NK44 @ turn_N44[:, None]
+        with torch.autocast(batch.foa_NCS.device.type, enabled=False):
+            audio_NKCTM: Tensor = self.features(batch.foa_NCS * batch.gain_N[:, None, None], rotation_NK44)
+            return audio_NKCTM.sub_(self.mean_C1M).div_(self.std_C1M)
