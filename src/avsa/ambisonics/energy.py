@@ -81,7 +81,7 @@ def diffuseness(foa_CS: Tensor) -> Tensor:
     Source: Pulkki, "Spatial sound reproduction with directional audio coding", J. Audio Eng. Soc. 55(6), 2007.
     """
     density = energy_density(foa_CS)
-    directed = torch.linalg.vector_norm(intensity(foa_CS), dim=-1)
+    directed = intensity(foa_CS).square().sum(-1).sqrt()
     return 1 - directed / density.clamp_min(torch.finfo(density.dtype).tiny)
 
 
