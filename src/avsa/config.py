@@ -52,7 +52,9 @@ class Checks(Section):
     min_rms_db: float = -60.0  # level of W; below is silence
     min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
     max_mono_correlation: Probability = 0.999  # |correlation| of every directional channel with W; above is mono copied
-    min_motion: float = 0.05  # mean absolute frame difference in grey levels; below is a still image
+    min_motion: float = 0.2  # frame difference in grey levels where the picture moves most; below is a still image
+    max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
+    max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
     max_duration_gap_s: Positive = 1.0  # between the audio and the video stream
     max_missing_s: Positive = 0.25  # between a stream's declared and its decodable end; above is a truncated file
     min_duration_s: Positive = 1.0  # of a recording that is shorter than a clip

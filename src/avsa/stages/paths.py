@@ -7,6 +7,8 @@ from pathlib import Path
 from avsa.config import Config
 
 RESULTS = Path("reports/results.json")
+METRICS = Path("reports/metrics.json")
+PICTURES = Path("reports/pictures")
 PAGE = Path("reports/index.html")
 
 

@@ -5,6 +5,8 @@ Shapes: N rows (clips × moments), K viewpoints, D features, and as in :mod:`avs
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import Tensor, nn
 
 from avsa.config import Audio, Model
@@ -39,14 +41,20 @@ def encode(network: AVSANetwork, video_NKCTHW: Tensor, audio_NKCTM: Tensor) -> t
     return video, network.audio(audio_NKCTM.flatten(0, 1)).unflatten(0, rows)
 
 
-class PretrainTask(nn.Module):
-    """A network under one objective; the engine calls :meth:`step`."""
+class PretrainTask:
+    """A network under one objective; satisfies the engine's task protocol."""
 
     def __init__(self, network: AVSANetwork, views: Views, objective: ContrastiveObjective) -> None:
-        super().__init__()
         self.model = network
         self.views = views
         self.objective = objective
+
+    def trained(self) -> Iterator[nn.Parameter]:
+        """All parameters, without the translators and their heads where the objective does not use them."""
+        model = self.model
+        idle = (model.v2a_transformer, model.a2v_transformer, model.audio_pred_head, model.video_pred_head)
+        unused = set() if self.objective.objective.translated else {id(p) for module in idle for p in module.parameters()}
+        return (parameter for parameter in model.parameters() if id(parameter) not in unused)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, metrics): accuracies among all candidates and, for several crops, among the clip's own."""

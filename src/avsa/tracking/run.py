@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import time
@@ -35,6 +36,9 @@ class Run:
 
         now = int(time.time() * 1000)
         self.client.log_batch(self.run_id, [Metric(key, float(value), now, step) for key, value in metrics.items()])
+
+    def flush(self) -> None:
+        """Nothing waits: every call is stored before it returns."""
 
     def last_step(self) -> int:
         """The last step that any metric was logged for, −1 for a new run; system metrics count seconds, not steps."""
@@ -80,12 +84,12 @@ def stage_run(resolved: Resolved, stage: str, name: str, remembered: Path | None
     Raises:
         UserError: the tracking store cannot be reached.
     """
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(resolved.config.tracking.uri)
     mlflow.set_tracking_uri(uri)
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces every monitor and migration
     old = read_run_file(remembered) if remembered else None
     try:
         if mlflow.get_experiment_by_name(resolved.config.tracking.experiment) is None:

@@ -1,0 +1,54 @@
+"""The stages that make data: ``synth``, ``ingest``, ``stats``; and ``inspect``, which looks at it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avsa.errors import UserError
+from avsa.resolve import Resolved
+from avsa.stages import paths
+from avsa.tracking.run import stage_run
+
+
+def run_synth(resolved: Resolved, jobs: int) -> None:
+    """Render synth360 into the raw folder."""
+    from avsa.acquire.synth.dataset import render_dataset
+
+    with stage_run(resolved, "synth", "synth"):
+        render_dataset(resolved.config.synth, paths.raw(resolved.config), jobs)
+
+
+def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
+    """Cut and check the recordings of a folder into the clip store."""
+    from avsa.clips.ingest import ingest
+
+    config = resolved.config
+    with stage_run(resolved, "ingest", "ingest") as run:
+        summary = ingest(source or paths.raw(config), paths.clips(config), config.clips, jobs)
+        refused = sum(summary.refused.values())
+        run.log({"clips": summary.clips, "refused": refused, "hours": summary.duration_s / 3600}, step=0)
+
+
+def run_stats(resolved: Resolved) -> None:
+    """Measure the audio features of the training split."""
+    from avsa.clips.store import ClipStore
+    from avsa.data.statistics import compute_statistics
+
+    config = resolved.config
+    with stage_run(resolved, "stats", "stats"):
+        store = ClipStore(paths.clips(config), "train")
+        compute_statistics(store, config.views, config.audio, 0, paths.statistics(config))
+
+
+def run_inspect(source: Path, output: Path) -> None:
+    """A power-map video of one recording, or a contact sheet of a folder."""
+    from avsa.report.contact import contact_sheet
+    from avsa.report.power_video import power_map_video
+
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder")
+    if source.is_dir():
+        contact_sheet(source, output)
+    else:
+        sound = next((p for p in sorted(source.parent.glob(f"{source.stem}.*")) if p.suffix in {".m4a", ".flac", ".wav"}), source)
+        power_map_video(source, sound, output)

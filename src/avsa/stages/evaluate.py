@@ -1,0 +1,101 @@
+"""The stage ``evaluate``: one network, one task, all its settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import torch
+from tqdm import tqdm
+
+from avsa.clips.store import ClipStore
+from avsa.config import Config
+from avsa.data.loader import ClipLoader
+from avsa.data.views import Views, without_augmentation
+from avsa.engine import distributed
+from avsa.errors import UserError
+from avsa.models.checkpoint import load_network
+from avsa.models.network import AVSANetwork
+from avsa.resolve import Resolved
+from avsa.stages import paths
+from avsa.tasks.binary import BinaryTask, Features, Setting, evaluate, extract
+from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
+
+TRANSLATED = frozenset({"avts", "avsa", "avc-multi", "hard-only"})  # objectives that train the translators
+
+
+def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> None:
+    """Write ``results.json`` (records as the README describes them) for a frozen network.
+
+    Raises:
+        UserError: an unknown task, a missing checkpoint, an empty split.
+    """
+    config = resolved.config
+    if task not in get_args(BinaryTask):
+        raise UserError(f"no task {task!r}: choose one of {', '.join(get_args(BinaryTask))}")
+    name: BinaryTask = "avsa-bin" if task == "avsa-bin" else "avc-bin"
+    network, provenance = load_network(paths.network(checkpoint, seed))
+    device = distributed.setup(config.engine)
+    network.to(device)
+    out = paths.evaluation(checkpoint, task, seed)
+    with stage_run(resolved, "evaluate", f"{checkpoint}-{task}-{seed}") as run:
+        train = _features(config, network, "train", config.evaluate.views_per_clip, device, seed, name)
+        test = _features(config, network, "test", config.evaluate.test_views_per_clip, device, seed + 1, name)
+        records = []
+        for setting in settings(config, checkpoint):
+            accuracy = evaluate(network, name, setting, train, test, config.evaluate, seed)
+            key = f"{task}/{str(setting).replace(', ', '-').replace(' ', '-')}"
+            run.log({key: accuracy.value, f"{key}-low": accuracy.low, f"{key}-high": accuracy.high}, step=0)
+            records.append(
+                {
+                    "model": f"r2plus1d-{config.model.video_depth} ×{config.model.width:g}",
+                    "pretext": checkpoint,
+                    "task": task,
+                    "setting": str(setting),
+                    "metric": "accuracy",
+                    "value": round(accuracy.value, 2),
+                    "ci95": [round(accuracy.low, 2), round(accuracy.high, 2)],
+                    "n": accuracy.n,
+                    "seed": seed,
+                    "dataset": config.dataset,
+                    "run_id": run.run_id,
+                }
+            )
+            tqdm.write(f"{checkpoint} {task} {setting}: {accuracy.value:.2f} [{accuracy.low:.2f}, {accuracy.high:.2f}]")
+        _write(out / "results.json", records)
+        write_run_file(out / RUN_FILE, run)
+
+
+def settings(config: Config, checkpoint: str) -> list[Setting]:
+    """1 and K crops; with translators too where the run has trained them."""
+    phases = config.pretrain.runs.get(checkpoint, [])
+    trained = any(phase.objective in TRANSLATED for phase in phases) and config.model.translator.kind != "none"
+    crops = sorted({1, config.views.crops})
+    plain = [Setting(k, "none") for k in crops]
+    return plain + ([Setting(config.views.crops, config.evaluate.translation)] if trained else [])
+
+
+def _features(
+    config: Config, network: AVSANetwork, split: str, repeats: int, device: torch.device, seed: int, task: BinaryTask
+) -> Features:
+    views = Views(without_augmentation(config.views), config.audio, paths.statistics(config)).to(device)
+    loader = ClipLoader(
+        ClipStore(paths.clips(config), split),
+        views,
+        seed=seed,
+        batch=config.evaluate.batch,
+        moments=1,
+        repeats=repeats,
+        workers=config.engine.workers,
+        drop_last=False,
+    )
+    batches = tqdm(loader.epoch(0), total=len(loader), desc=f"features of {split}", unit="batch", disable=None)
+    return extract(network, batches, views, device, seed, turned=task == "avsa-bin")
+
+
+def _write(path: Path, records: list[dict[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(path)
