@@ -39,7 +39,7 @@ def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
         _claim(synth, out)
         _write_text(out / "classes.json", CLASSES)
         wanted = [(split, index) for split in SPLITS for index in range(getattr(synth, split))]
-        for split in SPLITS:
+        for split in {split for split, _ in wanted}:
             (out / split).mkdir(exist_ok=True)
         missing = [(split, index) for split, index in wanted if not _truth_path(out, split, index).exists()]
         work = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)(

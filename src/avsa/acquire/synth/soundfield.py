@@ -37,9 +37,9 @@ def mix(scene: Scene, place: Place, synth: config.Synth) -> Array:
             continue
         signal = voice(item, rate, samples, rng)
         field += _moving(signal, item, rate)
-        response = _echoes(item, tail, rate, rng)
-        response *= 10 ** (synth.reverb_db / 20) / np.linalg.norm(response[0])
-        wet_CF += rfft(signal, padded) * rfft(response, padded)
+        echoes_CF = rfft(signal, padded) * rfft(_echoes(item, tail, rate, rng), padded)
+        level = np.sqrt(np.mean(signal**2) * samples * padded / 2) / np.linalg.norm(echoes_CF[0])
+        wet_CF += 10 ** (synth.reverb_db / 20) * level * echoes_CF
     field += irfft(wet_CF, padded)[:, :samples]
     power = np.mean(field[0] ** 2) or 1.0
     if scene.ambience_db is not None:
