@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avsa.errors import UserError
-from avsa.geometry.sphere import angular_distance, direction_to_pixel
+from avsa.geometry.sphere import direction_to_pixel
 
 MODES = ("bilinear", "nearest")
 CACHED = 1 << 17
@@ -212,30 +212,23 @@ class CropSampler:
         return Viewpoints(azimuth_BK, elevation_BK, fov_BK, aspect_BK)
 
     def _centres(self, generator: torch.Generator, batch: int) -> tuple[Tensor, Tensor]:
-        azimuth_BK = torch.zeros(batch, self.crops, device=generator.device)
-        elevation_BK = torch.zeros_like(azimuth_BK)
-        slot_K = torch.arange(self.crops, device=generator.device)
-        placed_B = torch.zeros(batch, dtype=torch.long, device=generator.device)
-        missed_B = torch.zeros_like(placed_B)
-        for _ in range(4000):
-            azimuth_B1 = _uniform(generator, (batch, 1), -math.pi, math.pi)
-            if self.rule == "area":
-                top = math.sin(self.max_elevation)
-                elevation_B1 = torch.asin(_uniform(generator, (batch, 1), -top, top))
-            else:
-                elevation_B1 = _uniform(generator, (batch, 1), -self.max_elevation, self.max_elevation)
-            distance_BK = angular_distance(azimuth_B1, elevation_B1, azimuth_BK, elevation_BK)
-            apart_B = ((distance_BK >= self.min_separation) | (slot_K >= placed_B[:, None])).all(1)
-            here_BK = apart_B[:, None] & (slot_K == placed_B[:, None])
-            azimuth_BK = torch.where(here_BK, azimuth_B1, azimuth_BK)
-            elevation_BK = torch.where(here_BK, elevation_B1, elevation_BK)
-            placed_B = placed_B + here_BK.any(1)
-            if bool((placed_B == self.crops).all()):
-                return azimuth_BK, elevation_BK
-            # The crops placed so far may leave no room for the next: after a run of misses a clip starts afresh.
-            missed_B = torch.where(apart_B, 0, missed_B + 1)
-            stuck_B = (missed_B >= 100) & (placed_B < self.crops)
-            placed_B, missed_B = placed_B.masked_fill(stuck_B, 0), missed_B.masked_fill(stuck_B, 0)
+        centres_BK2 = torch.tensor([self._clip_centres(generator) for _ in range(batch)], device=generator.device)
+        return centres_BK2[..., 0], centres_BK2[..., 1]
+
+    def _clip_centres(self, generator: torch.Generator) -> list[tuple[float, float]]:
+        # Plain numbers: for a handful of crops tensor operations would take twenty times as long.
+        top, too_near = math.sin(self.max_elevation), math.cos(self.min_separation) + 1e-12
+        for _ in range(200):  # the crops placed first may leave no room for the rest: then all start afresh
+            placed: list[tuple[float, float, float]] = []
+            centres: list[tuple[float, float]] = []
+            for right, up in _uniform(generator, (16 * self.crops, 2), -1, 1).tolist():
+                phi, theta = math.pi * right, math.asin(top * up) if self.rule == "area" else self.max_elevation * up
+                x, y, z = math.cos(phi) * math.cos(theta), math.sin(phi) * math.cos(theta), math.sin(theta)
+                if all(x * a + y * b + z * c <= too_near for a, b, c in placed):
+                    placed.append((x, y, z))
+                    centres.append((phi, theta))
+                    if len(centres) == self.crops:
+                        return centres
         apart, within = math.degrees(self.min_separation), math.degrees(self.max_elevation)
         raise UserError(
             f"{self.crops} crops at least {apart:g}° apart do not fit within ±{within:g}° of elevation: "
