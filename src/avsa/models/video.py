@@ -17,17 +17,14 @@ VideoDepth = Literal[10, 18]
 
 
 class SpatialConv(nn.Conv3d):
-    """A 1×k×k convolution without bias; a stride in time skips frames."""
+    """A 1×3×3 convolution without bias."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: tuple[int, int, int]) -> None:
-        super().__init__(
-            in_channels, out_channels, (1, kernel, kernel), stride, (0, kernel // 2, kernel // 2), bias=False
-        )
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, (1, 3, 3), (1, stride, stride), (0, 1, 1), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        x_BTCHW = x_BCTHW[:, :, :: self.stride[0]].transpose(1, 2)
-        y = F.conv2d(x_BTCHW.flatten(0, 1), self.weight.squeeze(2), None, self.stride[1:], self.padding[1:])
-        return y.view(*x_BTCHW.shape[:2], *y.shape[1:]).transpose(1, 2)
+        y = F.conv2d(_frames(x_BCTHW), self.weight.squeeze(2), None, self.stride[1:], 1)
+        return _clips(y, x_BCTHW.shape[2])
 
 
 class TemporalConv(nn.Conv3d):
@@ -41,19 +38,42 @@ class TemporalConv(nn.Conv3d):
         return y.view(*y.shape[:3], *x_BCTHW.shape[3:])
 
 
+class Shortcut(nn.Conv3d):
+    """A strided 1×1×1 convolution without bias: the linear map of every s-th position.
+
+    Sliced with the channels last, so that the gradient of the slice lies in memory as all others do.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, 1, stride, bias=False)
+
+    def forward(self, x_BCTHW: Tensor) -> Tensor:
+        s = self.stride[0]
+        x_BTHWC = x_BCTHW.permute(0, 2, 3, 4, 1)[:, ::s, ::s, ::s]
+        return F.linear(x_BTHWC, self.weight.flatten(1)).permute(0, 4, 1, 2, 3)
+
+
 class StemConv(nn.Conv3d):
-    """The 3×7×7 convolution with stride 1×2×2 that opens the network; three neighbouring frames act as 3·C channels."""
+    """The 3×7×7 convolution with stride 1×2×2 and without bias that opens the network."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(in_channels, out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        B, _, T, _, _ = x_BCTHW.shape
-        padded_BTCHW = F.pad(x_BCTHW.transpose(1, 2), (0, 0, 0, 0, 0, 0, 1, 1))
-        neighbours = torch.cat([padded_BTCHW[:, lag : lag + T] for lag in range(3)], dim=2).flatten(0, 1)
-        weight = self.weight.transpose(1, 2).flatten(1, 2)
-        y = F.conv2d(neighbours.contiguous(memory_format=torch.channels_last), weight, None, (2, 2), (3, 3))
-        return y.view(B, T, *y.shape[1:]).transpose(1, 2)
+        # On the CPU (torch 2.11) the bf16 weight gradient at T = 2 is partly unwritten memory, unless padded beforehand.
+        frames = 1 if x_BCTHW.shape[2] == 2 else 0
+        x = F.pad(x_BCTHW, (0, 0, 0, 0, frames, frames)).contiguous(memory_format=torch.channels_last_3d)
+        return F.conv3d(x, self.weight, None, self.stride, (1 - frames, 3, 3))
+
+
+def _frames(x_BCTHW: Tensor) -> Tensor:
+    """(B, C, T, H, W) -> (B·T, C, H, W)."""
+    return x_BCTHW.transpose(1, 2).flatten(0, 1)
+
+
+def _clips(x_NCHW: Tensor, frames: int) -> Tensor:
+    """(B·T, C, H, W) -> (B, C, T, H, W)."""
+    return x_NCHW.view(-1, frames, *x_NCHW.shape[1:]).transpose(1, 2)
 
 
 class R2Plus1DBlock(nn.Module):
@@ -61,16 +81,16 @@ class R2Plus1DBlock(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.spt_conv1 = SpatialConv(in_channels, channels, 3, (1, stride, stride))
+        self.spt_conv1 = SpatialConv(in_channels, channels, stride)
         self.spt_bn1 = nn.BatchNorm3d(channels)
         self.tmp_conv1 = TemporalConv(channels, stride)
         self.tmp_bn1 = nn.BatchNorm3d(channels)
-        self.spt_conv2 = SpatialConv(channels, channels, 3, (1, 1, 1))
+        self.spt_conv2 = SpatialConv(channels, channels, 1)
         self.spt_bn2 = nn.BatchNorm3d(channels)
         self.tmp_conv2 = TemporalConv(channels, 1)
         self.out_bn = nn.BatchNorm3d(channels)
         if stride != 1 or in_channels != channels:
-            self.res_conv: nn.Module = SpatialConv(in_channels, channels, 1, (stride, stride, stride))
+            self.res_conv: nn.Module = Shortcut(in_channels, channels, stride)
         else:
             self.res_conv = nn.Identity()
 
