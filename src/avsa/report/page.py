@@ -1,0 +1,82 @@
+"""The page that holds everything: one HTML file with its pictures inside, to be mailed or opened anywhere."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from avsa.report.tables import TASKS, Table
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A picture with what it shows in words."""
+
+    picture: Path
+    caption: str
+    colour: str = ""
+
+
+@dataclass(frozen=True)
+class SceneSheet:
+    """A clip: its panorama with crop borders, the sound's level, and a card per crop."""
+
+    id: str
+    panorama: Path
+    level: Path
+    cards: list[Figure]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a pre-training run was."""
+
+    name: str
+    phases: str
+    crops_seen: int  # with those of the run it starts from
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A stage's run in the tracking store."""
+
+    stage: str
+    name: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Content of the page, in order."""
+
+    facts: list[tuple[str, str]]
+    table: Table
+    notes: list[str]
+    forest: list[Figure] = field(default_factory=list)
+    trainings: list[Training] = field(default_factory=list)
+    curves: list[Figure] = field(default_factory=list)
+    audio: str = ""  # how long a sound is shown, in words
+    sheets: list[SceneSheet] = field(default_factory=list)
+    maps: list[Figure] = field(default_factory=list)
+    runs: list[Tracked] = field(default_factory=list)
+
+
+def render(page: Page) -> str:
+    """The page as self-contained HTML: no scripts, nothing loaded from elsewhere."""
+    environment = Environment(
+        loader=PackageLoader("avsa.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["embed"] = embed
+    return environment.get_template("page.html.j2").render(page=page, tasks=TASKS)
+
+
+def embed(picture: Path) -> str:
+    """A PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")

@@ -1,0 +1,147 @@
+"""The stage ``report``: everything that was measured, on one page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import product
+from pathlib import Path
+
+from avsa.clips.store import ClipStore
+from avsa.config import Config
+from avsa.errors import UserError
+from avsa.report.curves import loss_plot, read_curve, within_clip_plot
+from avsa.report.forest import forest_plot
+from avsa.report.gallery import power_maps, sheets
+from avsa.report.notes import notes
+from avsa.report.page import Figure, Page, Tracked, Training, render
+from avsa.report.records import Record, nested_means, read_records, write_json, write_records, write_text
+from avsa.report.tables import TASKS, Table, binary_table, display_name
+from avsa.resolve import Resolved
+from avsa.stages import paths
+from avsa.stages.pretrain import CURVE
+from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
+
+
+def run_report(resolved: Resolved) -> None:
+    """Gather the evaluations that the pipeline names, draw the pictures, write the page.
+
+    Raises:
+        UserError: a damaged input, no clip store, an output that cannot be written.
+    """
+    config = resolved.config
+    with stage_run(resolved, "report", "report") as run:
+        try:
+            _report(config, run)
+        except OSError as error:
+            raise UserError(f"cannot write the report to {paths.PAGE.parent}: {error.strerror or error}") from error
+        run.artifact(paths.PAGE)
+
+
+def _report(config: Config, run: Run) -> None:
+    chosen = list(product(config.pipeline.checkpoints, config.pipeline.tasks, config.pipeline.seeds))
+    records = read_records(paths.evaluation(*one) / "results.json" for one in chosen)
+    write_records(paths.RESULTS, records)
+    write_json(paths.METRICS, nested_means(records))
+    paths.PICTURES.mkdir(parents=True, exist_ok=True)
+    for old in paths.PICTURES.glob("*.png"):
+        old.unlink()
+    store = ClipStore(paths.clips(config))
+    table = binary_table(records, config.pipeline.checkpoints)
+    page = Page(
+        facts=_facts(config, store, records, run),
+        table=table,
+        notes=notes(config, records, table),
+        forest=_forest(table),
+        trainings=_trainings(config, store),
+        curves=_curves(config),
+        audio=f"{config.views.audio_s:g} s",
+        sheets=sheets(store, config, paths.PICTURES),
+        maps=power_maps(store, config, paths.PICTURES),
+        runs=_runs(config),
+    )
+    write_text(paths.PAGE, render(page))
+
+
+def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) -> list[tuple[str, str]]:
+    clip, views = store[0], config.views
+    splits = Counter(clip.split for clip in store)
+    clips = ", ".join(f"{splits[split]:,} {split}" for split in sorted(splits, key=("train", "val", "test").index))
+    tags = run.client.get_run(run.run_id).data.tags
+    commit = tags.get("git.commit", "not in a repository")[:12]
+    changed = " with uncommitted changes" if tags.get("git.dirty") == "True" else ""
+    return [
+        ("Data", f"{config.dataset}: {clips} clips of {clip.duration_s:g} s"),
+        ("Clips", f"{clip.width}×{clip.height} at {clip.fps:g} frames/s, sound at {clip.sample_rate / 1000:g} kHz"),
+        ("Views", f"{views.crops} crops of {views.size}×{views.size}, {views.frames} frames; {views.audio_s:g} s of "
+                  f"sound as {config.audio.kind}, {config.audio.mels} mel bands"),
+        ("Network", " · ".join(sorted({record.model for record in records})) or "none measured"),
+        ("Seeds", ", ".join(str(seed) for seed in config.pipeline.seeds) or "none"),
+        ("Code", commit + changed),
+    ]  # fmt: skip
+
+
+def _forest(table: Table) -> list[Figure]:
+    drawn = {name: forest_plot(table, task, paths.PICTURES / f"{task}.png") for task, name in TASKS.items()}
+    caption = "one point per seed with its 95 % interval" + ("; bar: mean over seeds" if table.several_seeds else "")
+    return [Figure(path, f"{name}: {caption}; tr.: with translators.") for name, path in drawn.items() if path]
+
+
+def _curves(config: Config) -> list[Figure]:
+    found = [
+        read_curve(path, name, seed)
+        for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds)
+        if (path := paths.checkpoint(name, seed) / CURVE).exists()
+    ]
+    loss = loss_plot(found, paths.PICTURES / "loss.png")
+    within = within_clip_plot(found, config.views.crops, paths.PICTURES / "within-clip.png")
+    captions = {
+        loss: "Training loss. Objectives choose among different candidates, so their losses do not compare.",
+        within: "Held-out clips: how often a crop’s sound is found among the sounds of the clip’s own crops, and the "
+        "other way round. Above chance means that space is being learned.",
+    }
+    return [Figure(path, caption) for path, caption in captions.items() if path]
+
+
+def _trainings(config: Config, store: ClipStore) -> list[Training]:
+    clips = sum(clip.split == "train" for clip in store)
+    seen = {}
+    for name in config.pipeline.checkpoints:
+        phases = config.pretrain.runs.get(name, [])
+        seen[name] = sum(
+            clips
+            // phase.batch
+            * phase.batch
+            * config.pretrain.examples_per_clip
+            * phase.moments
+            * phase.crops
+            * phase.epochs
+            for phase in phases
+        )
+    return [
+        Training(
+            display_name(name),
+            ("after AVC: " if name in config.pipeline.after_avc else "")
+            + ", then ".join(
+                f"{phase.objective}, {phase.epochs} epochs, batch {phase.batch} clips × "
+                + (f"{phase.moments} moments × " if phase.moments > 1 else "")
+                + f"{phase.crops} crop{'s' * (phase.crops > 1)}"
+                for phase in config.pretrain.runs[name]
+            ),
+            seen[name] + (seen.get("avc", 0) if name in config.pipeline.after_avc else 0),
+        )
+        for name in config.pipeline.checkpoints
+        if seen[name]
+    ]
+
+
+def _runs(config: Config) -> list[Tracked]:
+    places: list[tuple[str, Path]] = [
+        ("pretrain" if name in config.pretrain.runs else "init", paths.checkpoint(name, seed))
+        for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds)
+    ]
+    places += [
+        ("evaluate", paths.evaluation(*one))
+        for one in product(config.pipeline.checkpoints, config.pipeline.tasks, config.pipeline.seeds)
+    ]
+    found = [(stage, folder.name, read_run_file(folder / RUN_FILE)) for stage, folder in places]
+    return [Tracked(stage, name, run["run_id"]) for stage, name, run in found if run]
