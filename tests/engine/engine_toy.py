@@ -1,11 +1,10 @@
-"""A small training job for the engine's tests, in their process or as ``python engine_toy.py FOLDER JSON``."""
+"""A small training job for the engine's tests, in their process or as ``python engine_toy.py JOBS``, {folder: job}."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,22 +41,24 @@ class ToyLoader:
     rank: int = 0
     world_size: int = 1
     poison: int = -1  # the step of epoch 1 that holds a NaN
+    parts: int = 1  # that a step's examples come in
 
     def __len__(self) -> int:
-        return self.length
+        return self.length * self.parts
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ToyBatch]:
         torch.rand(1)  # as PyTorch's own loader does when it starts
-        share = self.batch // self.world_size
-        mine = slice(self.rank * share, (self.rank + 1) * share)
-        for step in range(start_step, self.length):
+        share = self.batch // self.world_size // self.parts
+        for item in range(start_step, len(self)):
+            step, part = divmod(item, self.parts)
             generator = torch.Generator().manual_seed(1000 * epoch + step)
             x = torch.randn(self.batch, 1, 8, 8, generator=generator)
             y = torch.randint(0, 3, (self.batch,), generator=generator)
             if (epoch, step) == (1, self.poison):
                 x[0, 0, 0, 0] = torch.nan
             names = [f"clip-{epoch}-{step}-{row}" for row in range(self.batch)]
-            yield ToyBatch(x[mine], y[mine], names[mine])
+            first = (self.rank * self.parts + part) * share
+            yield ToyBatch(x[first : first + share], y[first : first + share], names[first : first + share])
 
 
 def network(dropout: bool) -> nn.Module:
@@ -90,6 +91,21 @@ class Classify:
         return F.cross_entropy(logits, batch.y_B), {"accuracy": (logits.argmax(1) == batch.y_B).float().mean()}
 
 
+class SteepAtZero(Classify):
+    """A finite loss whose gradient is not: the slope of a square root at 0."""
+
+    def step(self, batch: ToyBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, metrics = super().step(batch)
+        return loss + (0 * loss).sqrt(), metrics
+
+
+class TooManyTrained(Classify):
+    """Claims to train a layer that the loss does not reach."""
+
+    def trained(self) -> Iterable[nn.Parameter]:
+        return self.model.parameters()
+
+
 class Contrast(Classify):
     """Each example's features against those of its darkened copy, the candidates being all examples of all ranks."""
 
@@ -102,6 +118,14 @@ class Contrast(Classify):
             theirs = torch.cat(list(collective.all_gather(theirs)))  # type: ignore[no-untyped-call]
         target = torch.arange(len(ours)) + distributed.rank() * len(ours)
         return F.cross_entropy(ours @ theirs.T / 0.5, target), {}
+
+
+TASKS: dict[str, type[Classify]] = {
+    "classify": Classify,
+    "contrast": Contrast,
+    "steep": SteepAtZero,
+    "unreached": TooManyTrained,
+}
 
 
 @dataclass
@@ -141,8 +165,8 @@ class Job:
     length: int = 8
     batch: int = 8
     poison: int = -1
+    parts: int = 1
     kill: tuple[int, int, int] | None = None
-    nap_s: float = 0.0
     engine: dict[str, Any] = field(default_factory=dict)
 
 
@@ -155,12 +179,11 @@ def run(folder: Path, job: Job) -> nn.Module:
     random_state.seed(7, rank)
 
     def before_step(step: int) -> None:
-        time.sleep(job.nap_s)
         if job.kill is not None and (step, rank) == (job.kill[0], job.kill[2]):
             os.kill(os.getpid(), job.kill[1])
 
-    task = {"classify": Classify, "contrast": Contrast}[job.task](model, before_step)
-    loader = ToyLoader(job.length, job.batch, rank, world_size, job.poison)
+    task = TASKS[job.task](model, before_step)
+    loader = ToyLoader(job.length, job.batch, rank, world_size, job.poison, job.parts)
     held_out = next(ToyLoader(1).epoch(99))
 
     def validate() -> dict[str, float]:
@@ -168,7 +191,10 @@ def run(folder: Path, job: Job) -> nn.Module:
         torch.rand(3)  # validation may draw random numbers too
         return {"val/loss": float(Classify(model).step(held_out)[0])}
 
-    phases = [Phase(f"toy {n}/2", task, loader, 2, constant(lr), validate) for n, lr in ((1, 1e-2), (2, 3e-3))]
+    phases = [
+        Phase("toy 1/2", task, loader, 2, constant(1e-2), validate),
+        Phase("toy 2/2", task, loader, 2, lambda step: 1e-2 / (1 + step), validate),
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     train(
         phases,
@@ -183,18 +209,16 @@ def run(folder: Path, job: Job) -> nn.Module:
 
 
 def main() -> None:
-    """Run a job; every rank leaves its last gradients, or the step at which it was interrupted."""
-    folder, job = Path(sys.argv[1]), Job(**json.loads(sys.argv[2]))
-    code = 0
-    try:
-        model = run(folder, job)
+    """Run jobs one after another; every rank leaves its last gradients, or the message of its interruption."""
+    for folder, job in json.loads(sys.argv[1]).items():
+        try:
+            model = run(Path(folder), Job(**job))
+        except Interrupted as stopped:
+            Path(folder, f"interrupted-{distributed.rank()}").write_text(str(stopped))
+            continue
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-        torch.save(gradients, folder / f"gradients-{distributed.rank()}.pt")
-    except Interrupted as stopped:
-        code = stopped.exit_code
-        (folder / f"interrupted-{distributed.rank()}").write_text(str(stopped))
+        torch.save(gradients, Path(folder, f"gradients-{distributed.rank()}.pt"))
     distributed.cleanup()
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ class Averages:
 
     def state(self) -> dict[str, Any]:
         """What is added up at present, for a checkpoint."""
-        return dict(self._sums)
+        return {name: (total.cpu(), count) for name, (total, count) in self._sums.items()}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what :meth:`state` returned."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from avsa.errors import UserError
 
 NAMES = ("state.pt", "previous.pt")  # newest first
+UNREADABLE = (OSError, RuntimeError, zipfile.BadZipFile, pickle.UnpicklingError, KeyError, TypeError)
 
 
 def save(state: dict[str, Any], folder: Path) -> None:
@@ -55,9 +57,12 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     damaged = []
     for path in (folder / name for name in NAMES if (folder / name).exists()):
         try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # checksums, which torch.load does not look at
+                    raise zipfile.BadZipFile(path)
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             found = state["fingerprint"]
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, KeyError, TypeError, ValueError):
+        except UNREADABLE:
             damaged.append(path)
             continue
         if found != fingerprint:

@@ -41,7 +41,7 @@ def setup(config: Engine, timeout_s: float = 1800) -> torch.device:
         torch.cuda.set_device(local_rank)
         torch.backends.cudnn.benchmark = True  # input sizes are constant
     else:
-        torch.use_deterministic_algorithms(True)
+        torch.set_deterministic_debug_mode("error")  # deterministic algorithms, without importing the compiler
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # it costs a pass over every new tensor
     if "RANK" in os.environ and not dist.is_initialized():  # gloo beside nccl: rank 0's decisions travel on the CPU
         dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=timedelta(seconds=timeout_s))

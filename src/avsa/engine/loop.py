@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -72,34 +72,27 @@ def train(
         _Training(phases, config, device, stop, weight_decay, state_dir, fingerprint, tracker).run()
 
 
+@dataclass
 class _Training:
-    def __init__(
-        self,
-        phases: Sequence[Phase],
-        config: Engine,
-        device: torch.device,
-        stop: StopRequest,
-        weight_decay: float,
-        state_dir: Path,
-        fingerprint: str,
-        tracker: Tracker,
-    ) -> None:
-        self.phases, self.config, self.device, self.stop = phases, config, device, stop
-        self.weight_decay, self.state_dir, self.fingerprint, self.tracker = (
-            weight_decay,
-            state_dir,
-            fingerprint,
-            tracker,
-        )
-        self.model = phases[0].task.model.to(device)
-        self.averages = Averages()
-        self.at = Position()
-        self.saved_at = time.monotonic()
+    phases: Sequence[Phase]
+    config: Engine
+    device: torch.device
+    stop: StopRequest
+    weight_decay: float
+    state_dir: Path
+    fingerprint: str
+    tracker: Tracker
+    at: Position = Position()
+    averages: Averages = field(default_factory=Averages)
+    saved_at: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
         """All phases, from where the checkpoint stands."""
+        self.model = self.phases[0].task.model.to(self.device)
         optimiser_state = self.restore()
-        self.stored = self.tracker.last_step() if distributed.is_main() else 0  # steps that need no logging again
+        self.stored = self.tracker.last_step() if distributed.is_main() else -1  # what need not be logged again
+        if distributed.is_main() and self.stored < self.at.logged:
+            note(f"warning: the tracker has no metrics of this run after step {self.stored}, of {self.at.logged}")
         for phase in self.phases[self.at.phase :]:
             self.run_phase(phase, optimiser_state)
             optimiser_state = {}
@@ -129,6 +122,8 @@ class _Training:
         for step in range(self.at.step, self.length):
             with random_state.kept():  # loaders may draw when they start, and they start in mid-epoch too
                 parts: list[Batch] = list(islice(batches, self.config.accumulate))
+            if len(parts) < self.config.accumulate:
+                raise ValueError(f"the loader of {phase.name} ended before its length, {len(phase.loader)}")
             lr = phase.schedule(epoch * self.length + step)
             stop, due = self.update(parts, lr)
             progress.advance(sum(len(part.ids) for part in parts) * distributed.world_size())
@@ -195,7 +190,8 @@ class _Training:
     def save(self) -> None:
         """Write the checkpoint (rank 0), after the tracker has stored what was logged so far."""
         ranks = distributed.collect({"random": random_state.capture(), "averages": self.averages.state()})
-        within_phase = self.at.epoch > 0 or self.at.step > 0
+        phase_over = self.at.epoch == self.at.step == 0
+        optimiser_state = {} if phase_over else self.optimiser.state_dict()  # the next phase begins with a new one
 
         def write() -> None:
             self.tracker.flush()
@@ -204,9 +200,7 @@ class _Training:
                 "run_id": self.tracker.run_id,
                 "position": asdict(self.at),
                 "model": self.model.state_dict(),
-                "optimiser": self.optimiser.state_dict()
-                if within_phase
-                else {},  # the next phase begins with a new one
+                "optimiser": optimiser_state,
                 "ranks": ranks,
             }
             checkpoint.save(state, self.state_dir)
@@ -237,9 +231,9 @@ class _Training:
 
 def gradient_norm(optimiser: torch.optim.Optimizer) -> Tensor:
     """Euclidean norm of the gradient of all parameters; not finite where any of it is not."""
-    gradients = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
-    if len(gradients) < sum(len(group["params"]) for group in optimiser.param_groups):
-        raise ValueError(
-            "the task's trained() names parameters that its loss does not reach"
-        )  # several ranks would hang
+    gradients = []
+    for parameter in (p for group in optimiser.param_groups for p in group["params"]):
+        if parameter.grad is None:  # with several ranks all would wait for it
+            raise ValueError("the task's trained() names parameters that its loss does not reach")
+        gradients.append(parameter.grad)
     return nn.utils.get_total_norm(gradients)
