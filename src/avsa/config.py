@@ -69,7 +69,7 @@ class Clips(Section):
     gop: Count = 8  # frames between key frames: a random half second decodes at most two groups
     crf: Annotated[int, Field(ge=0, le=51)] = 20
     sample_rate: Count = 24000
-    channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6"] = "auto"
+    channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6", "youtube-aac4"] = "auto"
     shard_mb: Positive = 256.0
     checks: Checks = Checks()
 

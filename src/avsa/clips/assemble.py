@@ -115,7 +115,7 @@ class Assembly:
             (out / classes.name).unlink(missing_ok=True)
         if clips:
             os.replace(self.work / MANIFEST, out / MANIFEST)
-        shutil.rmtree(self.work)
+        shutil.rmtree(self.work, ignore_errors=True)
 
     def close(self) -> None:
         """Let go of the files without finishing."""

@@ -69,25 +69,28 @@ def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None
     Raises:
         OSError: `tar` or `index` cannot be written; both are then absent.
     """
-    partial = tar.with_suffix(".part")
+    partial = tar.with_suffix(f".{os.getpid()}.part")  # a killed run's worker may still be at work on the same
     try:
         with partial.open("wb") as file:
             result = _Conversion(recording, config, file).run()
+            file.flush()
+            os.fsync(file.fileno())
         partial.replace(tar)
-        write_atomically(index, result.model_dump_json().encode())
+        write_atomically(index, result.model_dump_json().encode(), sync=False)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write a file so that it is either absent (or what it was) or complete, also after a power cut."""
-    partial = path.with_name(path.name + ".part")
+def write_atomically(path: Path, payload: bytes, sync: bool = True) -> None:
+    """Write a file so that it is either absent (or what it was) or complete; with `sync` also after a power cut."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with partial.open("wb") as file:
             file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -136,7 +139,7 @@ class _Conversion:
     def _sound(self, video: Media, audio: Media) -> tuple[Samples, list[float]]:
         order = self.config.channel_order
         channels = audio.stream.codec_context.channels
-        check_channels(channels, 6 if order == "youtube-aac6" else 4)
+        check_channels(channels, 6 if order == "youtube-aac6" else 4)  # before the decoding is paid for
         if video.end_s and audio.end_s:
             self._check_lengths(video.end_s, audio.end_s)
         sound_CS, damaged = decode_sound(audio, self.config.sample_rate)

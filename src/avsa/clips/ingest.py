@@ -9,13 +9,13 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from avsa.clips.assemble import Assembly
-from avsa.clips.convert import convert
 from avsa.clips.ledger import LEDGER
+from avsa.clips.order import check_order
 from avsa.clips.recordings import Recording, find_recordings
+from avsa.clips.workers import convert_all
 from avsa.config import Clips
 from avsa.errors import UserError
 
@@ -32,6 +32,7 @@ class IngestSummary:
     duration_s: float  # of all clips
     splits: dict[str, int]  # clips per split
     refused: dict[str, int]  # refusals per check
+    order: tuple[str, float, int] | None  # for channel_order auto: what it most probably is (`order.check_order`)
 
 
 def ingest(raw: Path, out: Path, config: Clips, jobs: int = -1) -> IngestSummary:
@@ -75,6 +76,7 @@ def _work_folder(out: Path) -> Path:
 
 def _ingest(recordings: list[Recording], raw: Path, out: Path, work: Path, config: Clips, jobs: int) -> IngestSummary:
     settings = f"{FORMAT}\n{config.model_dump_json()}"
+    order = check_order(recordings, config.sample_rate) if config.channel_order == "auto" else None
     keys = [hashlib.sha256(f"{settings}\n{item.stamp()}".encode()).hexdigest()[:32] for item in recordings]
     assembly = Assembly(out, work, keys, config.shard_mb)
     resumed = len(assembly.entries)
@@ -82,10 +84,8 @@ def _ingest(recordings: list[Recording], raw: Path, out: Path, work: Path, confi
         clips = sum(len(entry.clips) for entry in assembly.entries)
         refused = sum(len(entry.refused) for entry in assembly.entries)
         todo = list(zip(keys, recordings, strict=True))[resumed:]
-        tasks = (delayed(_convert)(item, config, work, key) for key, item in todo)
-        results = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         with tqdm(total=len(keys), initial=resumed, desc="ingest", unit="recording", smoothing=0) as bar:
-            for (key, _), _ in zip(todo, results, strict=True):
+            for key in convert_all(todo, config, work, jobs):
                 entry = assembly.add(key, work / f"{key}.tar", work / f"{key}.json")
                 clips, refused = clips + len(entry.clips), refused + len(entry.refused)
                 bar.set_postfix(clips=clips, refused=refused, refresh=False)
@@ -101,6 +101,7 @@ def _ingest(recordings: list[Recording], raw: Path, out: Path, work: Path, confi
         duration_s=sum(clip.duration_s for entry in entries for clip in entry.clips),
         splits=dict(Counter(clip.split for entry in entries for clip in entry.clips)),
         refused=dict(Counter(refusal.check for entry in entries for refusal in entry.refused)),
+        order=order,
     )
     if not clips:
         most = Counter(refusal.reason for entry in entries for refusal in entry.refused).most_common(1)
@@ -108,9 +109,3 @@ def _ingest(recordings: list[Recording], raw: Path, out: Path, work: Path, confi
             f"none of {len(recordings)} recordings passes the checks, e.g. {most[0][0]}: see {out / LEDGER}"
         )
     return summary
-
-
-def _convert(recording: Recording, config: Clips, work: Path, key: str) -> None:
-    tar, index = work / f"{key}.tar", work / f"{key}.json"
-    if not (tar.is_file() and index.is_file()):
-        convert(recording, config, tar, index)

@@ -5,13 +5,13 @@ Shapes: C channels, S samples.
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import resample_poly
 
 from avsa.clips.probe import Media
 
@@ -20,10 +20,11 @@ Samples = npt.NDArray[np.float32]
 _JITTER_S = 0.04  # timestamps of milliseconds and of whole packets wander by less; more is a real gap
 
 
-def decode_sound(media: Media, sample_rate: int) -> tuple[Samples, list[float]]:
-    """All samples `sound_CS` from time zero on, and the times (seconds) of packets that could not be decoded.
+def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> tuple[Samples, list[float]]:
+    """The samples `sound_CS` from time zero on, and the times (seconds) of packets that could not be decoded.
 
     Gaps in the timestamps are filled with silence, overlaps are cut, so that sample n sounds at n / sample_rate.
+    Decoding stops once `limit_s` is reached.
     """
     pieces: list[Samples] = []
     damaged: list[float] = []
@@ -42,6 +43,8 @@ def decode_sound(media: Media, sample_rate: int) -> tuple[Samples, list[float]]:
             position = max(position, start)
         pieces.append(samples_CS)
         position += samples_CS.shape[1]
+        if position > limit_s * rate:
+            break
     sound_CS = np.concatenate(pieces, axis=1) if pieces else np.zeros((channels, 0), np.float32)
     return _resample(sound_CS, rate, sample_rate), damaged
 
@@ -79,5 +82,7 @@ def _planar(frame: Any) -> Samples:
 def _resample(sound_CS: Samples, rate: int, target: int) -> Samples:
     if rate == target or sound_CS.shape[1] == 0:
         return sound_CS
+    from scipy.signal import resample_poly  # slow to import, and not needed at the training rate
+
     ratio = Fraction(target, rate)
     return np.stack([resample_poly(x, ratio.numerator, ratio.denominator).astype(np.float32) for x in sound_CS])
