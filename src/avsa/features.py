@@ -140,7 +140,7 @@ class AudioFeatures(nn.Module):
             raise UserError(f"{S} samples of sound give {available} frames, {self.frames} are wanted")
         window = self.window.to(foa_BCS.dtype)
         half = len(window) // 2
-        needed = (self.frames - 1) * self.hop + half
+        needed = (self.frames - 1) * self.hop + len(window) - half
         padded = nn.functional.pad(foa_BCS.reshape(B * C, S)[:, :needed], (half, max(0, needed - S)))
         spectra = torch.stft(padded, len(window), self.hop, window=window, center=False, return_complex=True)
         return spectra.transpose(1, 2).reshape(B, C, self.frames, -1)
@@ -154,10 +154,11 @@ class AudioFeatures(nn.Module):
 
     def _mix(self, products_BPTM: Tensor, left: Tensor, right: Tensor) -> Tensor:
         """Products (B, K, n, T, M) of n pairs of signals, each signal a mixture (B, K, n, 4) of the channels."""
-        i, j = self.pairs_2P
+        i, j = self.pairs_2P.unbind()
         weights = left[..., i] * right[..., j] + left[..., j] * right[..., i] * (i != j)
         B, K, n, P = weights.shape
-        return (weights.reshape(B, K * n, P) @ products_BPTM.flatten(2)).reshape(B, K, n, *products_BPTM.shape[2:])
+        mixed = weights.reshape(B, K * n, P) @ products_BPTM.flatten(2)
+        return mixed.reshape(B, K, n, *products_BPTM.shape[2:])
 
     def _magnitude_levels(self, spectra_BCTF: Tensor, signal_BKO4: Tensor) -> Tensor:
         """Decibels (B, K, O, T, M) of mel-pooled magnitudes."""

@@ -83,7 +83,7 @@ def perspective_batch(
         for start in range(0, K, together):
             k = slice(start, start + together)
             video_BKTCN[b, k] = _mix(pixels_TCX, [tap[b, k] for tap in taps])
-    return video_BKTCN.unflatten(-1, (height, width))  # type: ignore[no-any-return,no-untyped-call]
+    return video_BKTCN.unflatten(-1, (height, width))  # type: ignore[no-any-return]
 
 
 def crop_directions(

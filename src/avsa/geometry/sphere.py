@@ -41,7 +41,7 @@ def as_angles(*angles: Angle) -> tuple[Tensor, ...]:
             dtype = torch.promote_types(dtype, tensor.dtype)
         dtype = dtype if dtype.is_floating_point else torch.get_default_dtype()
     converted = [torch.as_tensor(a, dtype=dtype, device=device) for a in angles]
-    return tuple(torch.broadcast_tensors(*converted))  # type: ignore[no-untyped-call]
+    return tuple(torch.broadcast_tensors(*converted))
 
 
 def direction_to_vector(azimuth: Angle, elevation: Angle) -> Tensor:
