@@ -84,7 +84,7 @@ class ContrastiveObjective:
             raise ValueError("two clips of the batch carry the same video and moment numbers")
         if bool((candidates_NM.sum(dim=1) < 2).any()):
             raise UserError(
-                f"objective {self.name!r} has no negatives in a batch of {B} clips × {K} viewpoints: "
+                f"objective {self.name!r} has no negatives in a batch of {B} clips × {video_BKD.shape[1]} viewpoints: "
                 "use more clips, moments or viewpoints"
             )
 

@@ -60,7 +60,7 @@ class StemConv(nn.Conv3d):
         super().__init__(in_channels, out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        # On the CPU (torch 2.11) the bf16 weight gradient at T = 2 is partly unwritten memory, unless padded beforehand.
+        # On the CPU (torch 2.11) the bf16 weight gradient at T = 2 is partly unwritten memory unless padded beforehand.
         frames = 1 if x_BCTHW.shape[2] == 2 else 0
         x = F.pad(x_BCTHW, (0, 0, 0, 0, frames, frames)).contiguous(memory_format=torch.channels_last_3d)
         return F.conv3d(x, self.weight, None, self.stride, (1 - frames, 3, 3))
