@@ -21,7 +21,7 @@ app = typer.Typer(
 )
 
 Params = Annotated[Path | None, typer.Option("--params", help="The file that chooses; params.yaml by default.")]
-Base = Annotated[str | None, typer.Option("--base", help="An overlay of configs/ in place of the one params.yaml names.")]
+Base = Annotated[str | None, typer.Option("--base", help="An overlay in place of the one params.yaml names.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, sampling and heads.")]
 Jobs = Annotated[int, typer.Option("--jobs", help="Processes; -1 is one per core.")]
@@ -94,7 +94,9 @@ def pretrain(
     base: Base = None,
     set_: Set = None,
 ) -> None:
-    """Pre-train. Interrupted, it continues where it was. Several GPUs: torchrun --nproc-per-node N -m avsa pretrain ..."""
+    """Pre-train. Interrupted, it continues where it was.
+
+    On several GPUs: torchrun --nproc-per-node N -m avsa pretrain ..."""
     from avsa.stages.pretrain import run_pretrain
 
     run_pretrain(_resolve(params, base, set_), run, start, seed)

@@ -50,5 +50,6 @@ def run_inspect(source: Path, output: Path) -> None:
     if source.is_dir():
         contact_sheet(source, output)
     else:
-        sound = next((p for p in sorted(source.parent.glob(f"{source.stem}.*")) if p.suffix in {".m4a", ".flac", ".wav"}), source)
+        beside = (source.with_suffix(suffix) for suffix in (".m4a", ".flac", ".wav"))
+        sound = next((path for path in beside if path.exists()), source)
         power_map_video(source, sound, output)

@@ -12,13 +12,14 @@ from tqdm import tqdm
 from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.data.loader import ClipLoader
-from avsa.data.views import Views, without_augmentation
+from avsa.data.views import without_augmentation
 from avsa.engine import distributed
 from avsa.errors import UserError
 from avsa.models.checkpoint import load_network
 from avsa.models.network import AVSANetwork
 from avsa.resolve import Resolved
 from avsa.stages import paths
+from avsa.stages.inputs import build_views
 from avsa.tasks.binary import BinaryTask, Features, Setting, evaluate, extract
 from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 
@@ -35,7 +36,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
     if task not in get_args(BinaryTask):
         raise UserError(f"no task {task!r}: choose one of {', '.join(get_args(BinaryTask))}")
     name: BinaryTask = "avsa-bin" if task == "avsa-bin" else "avc-bin"
-    network, provenance = load_network(paths.network(checkpoint, seed))
+    network = load_network(paths.network(checkpoint, seed))[0]
     device = distributed.setup(config.engine)
     network.to(device)
     out = paths.evaluation(checkpoint, task, seed)
@@ -79,10 +80,10 @@ def settings(config: Config, checkpoint: str) -> list[Setting]:
 def _features(
     config: Config, network: AVSANetwork, split: str, repeats: int, device: torch.device, seed: int, task: BinaryTask
 ) -> Features:
-    views = Views(without_augmentation(config.views), config.audio, paths.statistics(config)).to(device)
+    views = build_views(config).to(device)
     loader = ClipLoader(
         ClipStore(paths.clips(config), split),
-        views,
+        without_augmentation(config.views),
         seed=seed,
         batch=config.evaluate.batch,
         moments=1,

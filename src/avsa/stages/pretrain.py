@@ -15,13 +15,12 @@ from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.config import Phase as PhaseConfig
 from avsa.data.loader import ClipLoader
-from avsa.data.statistics import Statistics
-from avsa.data.views import Views, without_augmentation
+from avsa.data.views import without_augmentation
 from avsa.engine import distributed
 from avsa.engine.loop import train
 from avsa.engine.optim import constant
 from avsa.engine.precision import autocast
-from avsa.engine.protocols import Phase
+from avsa.engine.protocols import Phase, Tracker
 from avsa.engine.signals import Interrupted
 from avsa.errors import UserError
 from avsa.losses import ContrastiveObjective
@@ -29,8 +28,9 @@ from avsa.models.checkpoint import load_into, save_network
 from avsa.models.network import AVSANetwork, build_network
 from avsa.resolve import Resolved, fingerprint
 from avsa.stages import paths
+from avsa.stages.inputs import build_views
 from avsa.tasks.pretrain import PretrainTask, network_spec
-from avsa.tracking.run import RUN_FILE, Run, stage_run, write_run_file
+from avsa.tracking.run import RUN_FILE, Run, Silent, stage_run, write_run_file
 
 CURVE = "curve.csv"
 
@@ -81,7 +81,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
     ]
     torch.manual_seed(seed * 1000 + distributed.rank())  # dropout; every other draw has a generator of its own
 
-    def fit(run: Run | None) -> None:
+    def fit(run: Tracker) -> None:
         train(
             phases,
             config.engine,
@@ -93,7 +93,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         )
 
     if not distributed.is_main():
-        fit(None)
+        fit(Silent())
         return
     with stage_run(resolved, "pretrain", f"{name}-{seed}", remembered=state / RUN_FILE) as run:
         try:
@@ -110,7 +110,9 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         write_run_file(out / RUN_FILE, run)
 
 
-def _phase(config: Config, network: AVSANetwork, phase: PhaseConfig, name: str, seed: int, device: torch.device) -> Phase:
+def _phase(
+    config: Config, network: AVSANetwork, phase: PhaseConfig, name: str, seed: int, device: torch.device
+) -> Phase:
     objective = ContrastiveObjective(phase.objective, config.pretrain.candidates, config.pretrain.temperature)
     drawn = config.views.model_copy(update={"crops": phase.crops})
     loader = ClipLoader(
@@ -125,13 +127,8 @@ def _phase(config: Config, network: AVSANetwork, phase: PhaseConfig, name: str, 
         world_size=distributed.world_size(),
         pin_memory=device.type == "cuda",
     )
-    task = PretrainTask(network, _views(config).to(device), objective)
+    task = PretrainTask(network, build_views(config).to(device), objective)
     return Phase(name, task, loader, phase.epochs, constant(phase.lr), _validation(config, task, device))
-
-
-def _views(config: Config) -> Views:
-    sample_rate = ClipStore(paths.clips(config))[0].sample_rate
-    return Views(config.views, config.audio, sample_rate, Statistics.load(paths.statistics(config)))
 
 
 def _validation(config: Config, task: PretrainTask, device: torch.device) -> Callable[[], dict[str, float]] | None:
@@ -139,7 +136,9 @@ def _validation(config: Config, task: PretrainTask, device: torch.device) -> Cal
     store = ClipStore(paths.clips(config), "val")
     if not len(store) or not config.engine.val_batches:
         return None
-    loader = ClipLoader(store, without_augmentation(config.views), batch=config.evaluate.batch, shuffle=False, drop_last=False)
+    loader = ClipLoader(
+        store, without_augmentation(config.views), batch=config.evaluate.batch, shuffle=False, drop_last=False
+    )
 
     def validate() -> dict[str, float]:
         totals: dict[str, float] = defaultdict(float)

@@ -1,7 +1,7 @@
 """AVC-Bin and AVSA-Bin: do this picture and this sound belong together? (paper, section 4.2)
 
-A new head on frozen features decides between a clip's own sound and a wrong one. The tasks differ only in what is wrong:
-``avc-bin`` takes the sound of another video, ``avsa-bin`` the clip's own sound turned by a random yaw.
+A new head on frozen features decides between a clip's own sound and a wrong one. The tasks differ only in what is
+wrong: ``avc-bin`` takes the sound of another video, ``avsa-bin`` the clip's own sound turned by a random yaw.
 
 Shapes: R rows (clips × views), K viewpoints, D features, P pairs. Label 1 is a wrong pair, as in the published heads.
 """
@@ -70,7 +70,7 @@ def extract(
             angle_N = (torch.rand(len(batch.clip_N), generator=generator) * 2 - 1) * math.pi
             sound_NKCTM = views.audio(batch, turn_N44=yaw(angle_N).to(device))
             turned_NKD = network.audio(sound_NKCTM.flatten(0, 1)).unflatten(0, audio_NKD.shape[:2])
-        parts.append(tuple(x.float().cpu() for x in (video_NKD, audio_NKD, turned_NKD)) + (batch.clip_N.cpu(),))
+        parts.append(tuple(x.cpu() for x in (video_NKD.float(), audio_NKD.float(), turned_NKD.float(), batch.clip_N)))
     return Features(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

@@ -32,4 +32,4 @@ def clustered_accuracy(right_P: Tensor, clip_P: Tensor) -> Accuracy:
     error = (clips / max(clips - 1, 1) * sums.square().sum()).sqrt() / len(right)
     half = 1.959964 * error
     low, high = (mean - half).clamp(0, 1), (mean + half).clamp(0, 1)
-    return Accuracy(*(100 * float(x) for x in (mean, low, high)), n=len(right))
+    return Accuracy(100 * float(mean), 100 * float(low), 100 * float(high), len(right))

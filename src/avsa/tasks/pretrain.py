@@ -53,7 +53,9 @@ class PretrainTask:
         """All parameters, without the translators and their heads where the objective does not use them."""
         model = self.model
         idle = (model.v2a_transformer, model.a2v_transformer, model.audio_pred_head, model.video_pred_head)
-        unused = set() if self.objective.objective.translated else {id(p) for module in idle for p in module.parameters()}
+        unused = {id(parameter) for module in idle for parameter in module.parameters()}
+        if self.objective.objective.translated:
+            unused = set()
         return (parameter for parameter in model.parameters() if id(parameter) not in unused)
 
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -54,6 +54,22 @@ class Run:
         self.client.log_artifact(self.run_id, str(path), folder)
 
 
+class Silent:
+    """The tracker of every rank but the first."""
+
+    run_id = ""
+
+    def log(self, metrics: Mapping[str, float], step: int) -> None:
+        """Nothing is recorded."""
+
+    def flush(self) -> None:
+        """Nothing waits."""
+
+    def last_step(self) -> int:
+        """Nothing was logged."""
+        return -1
+
+
 def tracking_uri(chosen: str, root: Path | None = None) -> str:
     """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder by its absolute path.
 
@@ -133,7 +149,9 @@ def read_run_file(path: Path) -> dict[str, str] | None:
 
 def _artifacts(uri: str) -> str | None:
     """Artifacts of a local store lie beside its database, not in whatever folder a command was started in."""
-    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri() if uri.startswith("sqlite:///") else None
+    if not uri.startswith("sqlite:///"):
+        return None
+    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
 
 
 def _code_version() -> dict[str, Any]:
