@@ -58,7 +58,7 @@ def _plot(
     drawn = [curve for curve in curves if series[id(curve)][0]]
     if not drawn:
         return None
-    figure, ax = axes(5.2, 3.3)
+    figure, ax = axes(4.6, 3.0)
     palette = colours([curve.run for curve in drawn])
     named: set[str] = set()
     for curve in drawn:

@@ -20,7 +20,7 @@ def forest_plot(table: Table, task: str, path: Path) -> Path | None:
         return None
     seeds = max(len(cell.records) for _, _, cell in lines)
     palette = colours([row.pretext for row in table.rows])
-    figure, ax = axes(5.2, 0.7 + (0.24 + 0.1 * seeds) * len(lines))
+    figure, ax = axes(4.6, 0.7 + (0.24 + 0.1 * seeds) * len(lines))
     ax.axvline(CHANCE, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
     for place, (row, _, cell) in enumerate(lines):
         _line(ax, place, cell, palette[row.pretext])

@@ -11,6 +11,7 @@ from avsa.data.draw import ViewSampler
 from avsa.geometry.sphere import angular_distance
 from avsa.report.page import Figure, SceneSheet
 from avsa.report.pictures import (
+    Heard,
     crop_card,
     degrees,
     level_picture,
@@ -52,10 +53,9 @@ def power_maps(store: ClipStore, config: Config, folder: Path) -> list[Figure]:
     for number, clip in enumerate(spread(store, MAPS), start=1):
         scene = load_scene(store, clip, config.views.audio_s)
         path = folder / f"power-{number}.png"
-        azimuth, elevation = power_picture(scene, path)
-        made.append(
-            Figure(path, f"{clip.id}: estimated {degrees(azimuth, elevation)}{_error(scene, azimuth, elevation)}")
-        )
+        heard = power_picture(scene, path)
+        found = f"estimated {degrees(heard.azimuth, heard.elevation)}{_error(scene, heard)}"
+        made.append(Figure(path, f"{clip.id}: {found}; {heard.contrast_db:.0f} dB from dark to bright"))
     return made
 
 
@@ -66,12 +66,12 @@ def spread(store: ClipStore, count: int) -> list[Clip]:
     return [clips[i * len(clips) // count] for i in range(count)] if len(clips) > count else clips
 
 
-def _error(scene: Scene, azimuth: float, elevation: float) -> str:
+def _error(scene: Scene, heard: Heard) -> str:
     """How far off the estimate is; with several sources there is no one direction to be off from."""
     if scene.sources is None:
         return "; truth not known"
     if len(scene.sources) != 1:
         return f"; {len(scene.sources)} things sound"
     source = scene.sources[0]
-    off = angular_distance(azimuth, elevation, source.azimuth, source.elevation)
+    off = angular_distance(heard.azimuth, heard.elevation, source.azimuth, source.elevation)
     return f"; one thing sounds, {round(math.degrees(float(off)))}° away"

@@ -7,8 +7,8 @@ mel bands.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -29,14 +29,14 @@ from avsa.geometry.sphere import direction_to_pixel
 from avsa.report.scenes import Scene
 from avsa.report.style import CROPS
 
-WIDTH = 880  # pixels of a panorama's picture
+WIDTH = 720  # pixels of a panorama's picture
 SIDE = 240  # pixels of a crop's picture
 INTENSITY = "RdBu_r"
 LEVEL = "magma"
 BEAM = "supercardioid"
 _RANGE_DB = 50.0  # what a spectrogram shows below its loudest band
 _FRONT_BACK = 6  # channel of the features: intensity along X, after log-mels of W, Y, Z, X and intensity along Y, Z
-_HALO = [withStroke(linewidth=5.5, foreground="#000000b0")]
+_HALO = [withStroke(linewidth=4.6, foreground="#000000b0")]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -64,10 +64,12 @@ def panorama_with_outlines(scene: Scene, views: Viewpoints, path: Path) -> Path:
     borders = outline(azimuth_K, elevation_K, views.fov_BK[0], views.aspect_BK[0])
     for k, (azimuth_P, elevation_P) in enumerate(zip(*borders, strict=True)):
         colour = CROPS[k % len(CROPS)]
-        for u, v in _unbroken(azimuth_P, elevation_P):
-            ax.plot(u, v, color=colour, linewidth=3, path_effects=_HALO)
+        u_P, v_P = _at(azimuth_P, elevation_P)
+        u_P = u_P - WIDTH * torch.round(u_P.diff(prepend=u_P[:1]) / WIDTH).cumsum(0)  # the line goes on past the seam
+        for turn in (-WIDTH, 0, WIDTH):
+            ax.plot(u_P + turn, v_P, color=colour, linewidth=2.6, solid_capstyle="round", path_effects=_HALO)
         u0, v0 = _at(azimuth_K[k], elevation_K[k])
-        _write(ax, u0, v0, str(k + 1), colour, size=17)
+        _write(ax, u0, v0, str(k + 1), colour, size=15)
     return _save(figure, path)
 
 
@@ -88,7 +90,7 @@ def crop_card(scene: Scene, views: Viewpoints, k: int, features_CTM: Tensor, pat
 
 def level_picture(features_CTM: Tensor, path: Path) -> Path:
     """Log-mel of W: time to the right, mel bands upwards."""
-    return _write_pixels(_enlarged(colormaps[LEVEL](_level(features_CTM))[..., :3], 2 * SIDE, SIDE), path)
+    return _write_pixels(_enlarged(colormaps[LEVEL](_level(features_CTM))[..., :3], 2 * SIDE, 2 * SIDE), path)
 
 
 def viewpoint_features(scene: Scene, views: Viewpoints, audio: Audio) -> Tensor:
@@ -105,15 +107,20 @@ def viewpoint_features(scene: Scene, views: Viewpoints, audio: Audio) -> Tensor:
     return features_BKCTM[0]
 
 
-def power_picture(scene: Scene, path: Path) -> tuple[float, float]:
-    """Beam power over a grey panorama, rings on the true sources, a cross on the estimated direction.
+class Heard(NamedTuple):
+    """What a power map says: the estimated direction in radians, and how far the map's extremes are apart."""
 
-    Returns:
-        Azimuth and elevation of the estimate, radians: the direction of the time-averaged intensity.
-    """
+    azimuth: float
+    elevation: float
+    contrast_db: float
+
+
+def power_picture(scene: Scene, path: Path) -> Heard:
+    """Beam power over a grey panorama, rings on the true sources, a cross on the direction of the mean intensity."""
     grey_HWC = _hwc(_wide(scene.panorama_CHW)).mean(-1, keepdims=True).repeat(3, -1) / 255
     power_HW = power_map(scene.foa_CS, 90, 180, BEAM)
-    power_HW = (power_HW - power_HW.min()) / (power_HW.max() - power_HW.min()).clamp_min(1e-20)
+    low, high = power_HW.min().clamp_min(1e-20), power_HW.max().clamp_min(1e-20)
+    power_HW = (power_HW - low) / (high - low).clamp_min(1e-20)
     share = _enlarged(power_HW[..., None].expand(-1, -1, 3).numpy(), WIDTH, WIDTH // 2)[..., :1] / 255
     warm = colormaps["inferno"](0.25 + 0.7 * share[..., 0])[..., :3]
     opacity = 0.75 * share
@@ -121,27 +128,20 @@ def power_picture(scene: Scene, path: Path) -> tuple[float, float]:
     figure, ax = _panorama_axes(torch.from_numpy((mixed * 255).round().astype(np.uint8)).permute(2, 0, 1))
     for source in scene.sources or ():
         u, v = _at(torch.tensor(source.azimuth), torch.tensor(source.elevation))
-        ax.plot(u, v, "o", markersize=26, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.5,
+        ax.plot(u, v, "o", markersize=22, markerfacecolor="none", markeredgecolor="white", markeredgewidth=2.2,
                 path_effects=_HALO)  # fmt: skip
-        _write(ax, u, v + (34 if v < WIDTH / 2 - 60 else -34), source.name, "white", size=13)
+        _write(ax, u, v + (29 if v < WIDTH / 2 - 50 else -29), source.name, "white", size=12)
     azimuth, elevation = direction_of_arrival(scene.foa_CS)
     u, v = _at(azimuth, elevation)
-    ax.plot(u, v, "x", markersize=13, markeredgewidth=3, color="#37e0ff", path_effects=_HALO)
+    ax.plot(u, v, "x", markersize=11, markeredgewidth=2.6, color="#37e0ff", path_effects=_HALO)
     _save(figure, path)
-    return float(azimuth), float(elevation)
+    return Heard(float(azimuth), float(elevation), 10 * math.log10(float(high / low)))
 
 
 def _level(features_CTM: Tensor) -> npt.NDArray[np.floating]:
     """Log-mel of W as M×T in [0, 1], high bands on top."""
     level_MT = features_CTM[0].T.flip(0)
     return ((level_MT - level_MT.max()) / _RANGE_DB + 1).clamp(0, 1).numpy()
-
-
-def _unbroken(azimuth_P: Tensor, elevation_P: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pieces of a line of directions between which it leaves the picture on one side and enters on the other."""
-    u_P, v_P = _at(azimuth_P, elevation_P)
-    breaks = ((u_P[1:] - u_P[:-1]).abs() > WIDTH / 2).nonzero()[:, 0] + 1
-    yield from zip(torch.tensor_split(u_P, breaks), torch.tensor_split(v_P, breaks), strict=True)
 
 
 def _at(azimuth: Tensor, elevation: Tensor) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) ->
     splits = Counter(clip.split for clip in store)
     clips = ", ".join(f"{splits[split]:,} {split}" for split in sorted(splits, key=("train", "val", "test").index))
     tags = run.client.get_run(run.run_id).data.tags
-    commit = tags.get("git.commit", "not in a repository")[:12]
+    commit = f"commit {tags['git.commit'][:12]}" if "git.commit" in tags else "not in a repository"
     changed = " with uncommitted changes" if tags.get("git.dirty") == "True" else ""
     return [
         ("Data", f"{config.dataset}: {clips} clips of {clip.duration_s:g} s"),
@@ -83,7 +83,7 @@ def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) ->
 def _forest(table: Table) -> list[Figure]:
     drawn = {name: forest_plot(table, task, paths.PICTURES / f"{task}.png") for task, name in TASKS.items()}
     caption = "one point per seed with its 95 % interval" + ("; bar: mean over seeds" if table.several_seeds else "")
-    return [Figure(path, f"{name}: {caption}; tr.: with translators.") for name, path in drawn.items() if path]
+    return [Figure(path, f"{name}: {caption}; tr.: translators.") for name, path in drawn.items() if path]
 
 
 def _curves(config: Config) -> list[Figure]:
@@ -95,7 +95,8 @@ def _curves(config: Config) -> list[Figure]:
     loss = loss_plot(found, paths.PICTURES / "loss.png")
     within = within_clip_plot(found, config.views.crops, paths.PICTURES / "within-clip.png")
     captions = {
-        loss: "Training loss. Objectives choose among different candidates, so their losses do not compare.",
+        loss: "Training loss; steps count from the start of each run. Objectives choose among different candidates, so "
+        "their losses do not compare.",
         within: "Held-out clips: how often a crop’s sound is found among the sounds of the clip’s own crops, and the "
         "other way round. Above chance means that space is being learned.",
     }
@@ -122,9 +123,9 @@ def _trainings(config: Config, store: ClipStore) -> list[Training]:
             display_name(name),
             ("after AVC: " if name in config.pipeline.after_avc else "")
             + ", then ".join(
-                f"{phase.objective}, {phase.epochs} epochs, batch {phase.batch} clips × "
+                f"{phase.epochs} epochs of {phase.objective}, {phase.batch} clips × "
                 + (f"{phase.moments} moments × " if phase.moments > 1 else "")
-                + f"{phase.crops} crop{'s' * (phase.crops > 1)}"
+                + f"{phase.crops} crop{'s' * (phase.crops > 1)} a step"
                 for phase in config.pretrain.runs[name]
             ),
             seen[name] + (seen.get("avc", 0) if name in config.pipeline.after_avc else 0),

@@ -1,0 +1,176 @@
+"""The page: every figure in its row, nothing from elsewhere, and only what was chosen and measured."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from made_records import record
+
+from avsa.acquire.synth.dataset import render_scene
+from avsa.clips.ingest import ingest
+from avsa.config import Config
+from avsa.report.notes import notes
+from avsa.report.page import Figure, Page, render
+from avsa.report.records import Record, write_records
+from avsa.report.tables import binary_table, paper_results
+from avsa.resolve import Resolved
+from avsa.stages import paths, report
+
+
+class Rows(HTMLParser):
+    """Text of the table's cells by row."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.row = ""
+        self.cells: dict[str, list[str]] = {}
+        self.sources: list[str] = []
+        self.tags: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.add(tag)
+        self.sources += [str(found[name]) for name in ("src", "href", "srcset") if name in found]
+        if tag == "tr":
+            self.row = found.get("data-row") or ""
+        if tag == "td" and self.row:
+            self.cells.setdefault(self.row, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "tr":
+            self.row = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.row and self.row in self.cells:
+            self.cells[self.row][-1] += f" {data}"
+
+
+def page(records: list[Record], **more: Any) -> Rows:
+    table = binary_table(records)
+    return Rows(render(Page(facts=[("Data", "a < b")], table=table, notes=[], **more)))
+
+
+def test_every_figure_stands_in_its_row_and_column() -> None:
+    columns = list(product(("avc-bin", "avsa-bin"), ("1 crop", "4 crops")))
+    records = [
+        record(pretext, task, setting, 50 + 10 * p + c + 0.25 * seed + 0.01, seed)
+        for p, pretext in enumerate(("untrained", "avc", "avsa"))
+        for c, (task, setting) in enumerate(columns)
+        for seed in range(3)
+    ] + [record("avsa", "avsa-bin", "4 crops, translator", 77.13)]
+    cells = page(records).cells
+    for r in records:
+        row = r.pretext + "+translator" * ("translator" in r.setting)
+        text = cells[row][columns.index((r.task, r.setting.split(",")[0]))]
+        assert f"{r.value:.2f}" in text
+        assert f"{r.ci95[0]:.1f}–{r.ci95[1]:.1f}" in text
+    assert cells["avc"][1].split()[:2] == ["82.68", "61.26"]  # the paper's figure, then the mean of the seeds
+    assert cells["avc+translator"][1].split() == ["83.87"]
+    assert [text.strip() for text in cells["avc-long"]] == [""] * 4
+    assert cells["avsa+translator"][3].split() == ["69.97", "77.13", "75.7–78.7"]
+    for line in paper_results()["binary"]:
+        row = line["pretext"] + "+translator" * line["transformer"]
+        for c, key in enumerate(("avc_bin_1", "avc_bin_4", "avsa_bin_1", "avsa_bin_4")):
+            assert (f"{line[key]:.2f}" if key in line else "") in cells[row][c]
+
+
+def test_the_page_is_one_file(tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"pixels")
+    html = page([], curves=[Figure(picture, "<loss>")])
+    assert html.sources == ["data:image/png;base64," + base64.b64encode(b"pixels").decode()]
+    assert not html.tags & {"script", "link", "iframe", "loss"}
+    assert "@import" not in render(Page(facts=[], table=binary_table([]), notes=[]))
+
+
+def test_notes_say_what_is_missing() -> None:
+    chosen = {"seeds": [0, 1], "checkpoints": ["avc", "avc-long"], "tasks": ["avc-bin"]}
+    config = Config.model_validate({"pipeline": chosen})
+    records = [record("avc", "avc-bin", "1 crop", 80.0, seed) for seed in (0, 1)]
+    records += [record("avc-long", "avc-bin", "1 crop", 81.0, 1)]
+    text = "\n".join(notes(config, records, binary_table(records)))
+    assert "AVC, longer on AVC-Bin, seed 0." in text
+    assert "Not measured here: Untrained, AVC with translators, AVTS, AVTS with translators, AVSA, AVSA with" in text
+    assert "800 decisions" in text
+    assert "one seed" not in text
+    assert "clusters" in text
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A project folder with two small clips and some results, and a tracking store that keeps nothing."""
+    monkeypatch.chdir(tmp_path)
+    runs = {"avc": [{"objective": "avc", "epochs": 2, "batch": 1, "crops": 1}]}
+    config = Config.model_validate(
+        {
+            "pipeline": {"seeds": [0, 1], "checkpoints": ["untrained", "avc"], "tasks": ["avc-bin", "avsa-bin"]},
+            "synth": {"height": 64, "fps": 8, "sample_rate": 8000, "duration_s": 1.5},
+            "clips": {"height": 64, "fps": 8, "sample_rate": 8000, "clip_s": 1.5},
+            "views": {"frames": 4, "size": 32, "crops": 3},
+            "audio": {"mels": 16, "window": 256, "hop": 160},
+            "pretrain": {"runs": runs},
+        }
+    )
+    for split in ("train", "test"):
+        folder = paths.raw(config) / split
+        folder.mkdir(parents=True)
+        render_scene(config.synth, split, 0, folder)
+    ingest(paths.raw(config), paths.clips(config), config.clips, jobs=1)
+
+    @contextmanager
+    def untracked(*_: object) -> Iterator[SimpleNamespace]:
+        recorded = SimpleNamespace(data=SimpleNamespace(tags={"git.commit": "0123456789abcdef", "git.dirty": "True"}))
+        yield SimpleNamespace(client=SimpleNamespace(get_run=lambda _: recorded), run_id="r", artifact=kept.append)
+
+    kept: list[Path] = []
+    monkeypatch.setattr(report, "stage_run", untracked)
+    return config
+
+
+def test_the_stage_reports_what_the_pipeline_names(project: Config) -> None:
+    wanted = [record("avc", "avsa-bin", "3 crops", 61.07, seed) for seed in (0, 1)]
+    for made in [
+        *wanted,
+        record("avc", "avsa-bin", "3 crops", 99.99, seed=7),
+        record("old", "avc-bin", "1 crop", 98.76),
+    ]:
+        write_records(paths.evaluation(made.pretext, made.task, made.seed) / "results.json", [made])
+    trained = paths.checkpoint("avc", 1)
+    trained.mkdir(parents=True)
+    (trained / "run.json").write_text(json.dumps({"run_id": "f00d", "tracking_uri": "sqlite:///x"}))
+    (trained / "curve.csv").write_text("step,train/loss,val/within_clip_v2a\n1,2.0,\n2,1.5,0.4\n")
+    paths.PICTURES.mkdir(parents=True)
+    (paths.PICTURES / "stale.png").write_bytes(b"")
+
+    report.run_report(Resolved(project, {}))
+
+    assert json.loads(paths.RESULTS.read_text()) == [made.model_dump(mode="json") for made in wanted]
+    assert json.loads(paths.METRICS.read_text()) == {"avsa-bin": {"avc": {"3 crops": 61.07}}}
+    names = sorted(path.name for path in paths.PICTURES.iterdir())
+    crops = [f"clip-1-crop-{k}.png" for k in (1, 2, 3)]
+    assert names == ["avsa-bin.png", *crops, "clip-1-panorama.png", "clip-1-sound.png", "loss.png", "power-1.png",
+                     "within-clip.png"]  # fmt: skip
+    html = paths.PAGE.read_text(encoding="utf-8")
+    assert html.count("data:image/png;base64,") == len(names)
+    for text in (
+        "61.07",
+        "59.7–62.7",
+        "synth360: 1 train, 1 test clips of 1.5 s",
+        "0123456789ab with uncommitted",
+        "f00d",
+    ):
+        assert text in html
+    assert "99.99" not in html
+    assert "98.76" not in html
+    assert re.search(r"AVC.*2 epochs of avc, 1 clips × 1 crop a step.*>4<", html, re.DOTALL)  # 1 clip × 2 examples × 2
