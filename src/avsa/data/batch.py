@@ -6,10 +6,12 @@ pixels, C = 4 FOA channels, S samples.
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+LARGE = ("y_NTHW", "uv_NT2hw", "foa_NCS")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,19 @@ class Batch:
         """The same batch in page-locked memory."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Between processes a small tensor's handle costs more than its bytes.
+        small = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*LARGE, "ids")}
+        return _rebuild, ([getattr(self, name) for name in LARGE], {n: t.numpy() for n, t in small.items()}, self.ids)
+
     @staticmethod
     def concatenate(parts: "list[Batch]") -> "Batch":
         """The rows of all parts in one batch."""
         names = [f.name for f in fields(Batch) if f.name != "ids"]
         tensors = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
         return Batch(**tensors, ids=[id_ for part in parts for id_ in part.ids])
+
+
+def _rebuild(large: list[Tensor], small: dict[str, Any], ids: list[str]) -> Batch:
+    tensors = {name: torch.from_numpy(array) for name, array in small.items()}
+    return Batch(**dict(zip(LARGE, large, strict=True)), **tensors, ids=ids)

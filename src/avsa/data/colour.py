@@ -1,8 +1,8 @@
 """From luma and chroma to red, green, blue: one affine map, as the video says which.
 
 Y' and chroma as 8-bit values; RGB in [0, 1]. Luma weights: ITU-R BT.601-7 (section 2.5), BT.709-6 (item 3.2),
-BT.2020-2 (table 4). Limited range puts Y' in 16-235 and chroma in 16-240, full range uses 0-255; chroma is centred on 128
-in both.
+BT.2020-2 (table 4). Limited range puts Y' in 16-235 and chroma in 16-240, full range uses 0-255; chroma is centred on
+128 in both.
 """
 
 from functools import lru_cache

@@ -3,8 +3,10 @@
 Shapes: as in `avsa.data.batch`.
 """
 
+import logging
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +20,8 @@ from avsa.data.decode import decode_audio, decode_video
 from avsa.data.draw import ViewSampler, draw_windows, window_range
 from avsa.data.sound import audio_samples
 from avsa.errors import UserError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,30 @@ class Failure:
 class ClipExamples(Dataset[Batch]):
     """Batches of examples by key.
 
+    Attributes:
+        usable: indices of the clips that are long enough for the moments asked for.
+
     Raises:
-        UserError: on construction, if the clips' sizes or rates differ or a clip is too short.
+        UserError: on construction, if the clips' sizes or rates differ or all are too short.
     """
 
     def __init__(self, store: ClipStore, views: Views, seed: int, moments: int) -> None:
         self.store, self.views, self.seed, self.moments = store, views, seed, moments
         self.sample = ViewSampler(views)
         self.clip = store[0]
-        for clip in (store[i] for i in range(len(store))):
-            _same_form(clip, self.clip)
-            window_range(clip, views, moments)
+        self.usable: list[int] = []
+        for index, clip in enumerate(store.clips):
+            _check_form(clip, self.clip)
+            first, last = window_range(clip, views)
+            if last - first + 1 >= moments:
+                self.usable.append(index)
+        if not self.usable:
+            raise UserError(
+                f"no clip of {store.root} is long enough for {moments} moment(s) of {views.frames} frames and "
+                f"{views.audio_s:g} s of sound"
+            )
+        if len(self.usable) < len(store):
+            log.warning("%d of %d clips are too short and left out", len(store) - len(self.usable), len(store))
 
     def __getitems__(self, examples: list[Example]) -> Batch | Failure:
         try:
@@ -104,7 +121,7 @@ class ClipExamples(Dataset[Batch]):
         )
 
 
-def _same_form(clip: Clip, first: Clip) -> None:
+def _check_form(clip: Clip, first: Clip) -> None:
     for name in ("width", "height", "fps", "sample_rate"):
         if getattr(clip, name) != getattr(first, name):
             raise UserError(
@@ -117,6 +134,6 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An empty tensor, in a worker in memory that the main process can map, so that nothing is copied."""
     if get_worker_info() is None:
         return torch.empty(shape, dtype=dtype)
-    # What torch's default_collate does.
-    storage: torch.UntypedStorage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=dtype).set_(storage, 0, torch.Size(shape))
+    storage: Any = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    tensor: Tensor = torch.empty(0, dtype=dtype).set_(storage).view(shape)
+    return tensor

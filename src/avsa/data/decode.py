@@ -3,15 +3,15 @@
 Shapes: T frames, H×W luma pixels, h×w = H/2 × W/2 chroma pixels, C = 4 FOA channels, S samples.
 """
 
-import io
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import av
 import numpy as np
 import numpy.typing as npt
 
 from avsa.data.colour import yuv_to_rgb
+from avsa.data.flac import find_frames
 from avsa.data.mp4 import SampleTable, read_sample_table
 
 Bytes = npt.NDArray[np.uint8]
@@ -46,7 +46,7 @@ def decode_video(data: bytes, first_frame: int, frames: int, *, out: tuple[Bytes
     try:
         pictures = _decode(data, table, first_frame, last_frame)
     except av.FFmpegError as error:
-        _decoder.cache_clear()
+        _video_decoder.cache_clear()
         raise ValueError(f"frames {first_frame}-{last_frame} cannot be decoded ({error})") from error
     if [picture.pts for picture in pictures] != list(range(first_frame, last_frame + 1)):
         raise ValueError(f"frames {first_frame}-{last_frame} cannot be decoded (got {len(pictures)} of {frames})")
@@ -56,7 +56,7 @@ def decode_video(data: bytes, first_frame: int, frames: int, *, out: tuple[Bytes
 
 
 def _decode(data: bytes, table: SampleTable, first_frame: int, last_frame: int) -> list[av.VideoFrame]:
-    decoder = _decoder(table.decoder)
+    decoder = _video_decoder(table.decoder)
     pictures: list[av.VideoFrame] = []
     key = table.key[np.searchsorted(table.key, first_frame, side="right") - 1]
     try:
@@ -71,7 +71,7 @@ def _decode(data: bytes, table: SampleTable, first_frame: int, last_frame: int) 
 
 
 @lru_cache(maxsize=4)
-def _decoder(parameter_sets: bytes) -> av.VideoCodecContext:
+def _video_decoder(parameter_sets: bytes) -> av.VideoCodecContext:
     # One decoder serves all clips of equal parameter sets: opening one costs as much as decoding a small frame.
     decoder = av.CodecContext.create("h264", "r")
     assert isinstance(decoder, av.VideoCodecContext)
@@ -97,7 +97,7 @@ def _copy_planes(pictures: list[av.VideoFrame], out: tuple[Bytes, Bytes] | None)
 
 
 def decode_audio(data: bytes, start_sample: int, samples: int) -> Floats:
-    """Samples `start_sample` ... of a FLAC file in memory as `foa_CS`, full scale = 1.
+    """Samples `start_sample` ... `start_sample + samples − 1` of a FLAC file in memory as `foa_CS`, full scale = 1.
 
     Raises:
         ValueError: damaged file, or samples outside the clip.
@@ -105,34 +105,29 @@ def decode_audio(data: bytes, start_sample: int, samples: int) -> Floats:
     wanted = f"samples {start_sample}-{start_sample + samples - 1}"
     if start_sample < 0:
         raise ValueError(f"{wanted} wanted, a clip starts at 0")
+    found = find_frames(data, start_sample, start_sample + samples)
+    decoder = _audio_decoder(found.stream_info)
     try:
-        blocks, first = _decode_flac(data, start_sample, start_sample + samples)
+        frames = [*decoder.decode(av.Packet(found.payload)), *decoder.decode(None)]
+        decoder.flush_buffers()
     except av.FFmpegError as error:
+        _audio_decoder.cache_clear()
         raise ValueError(f"{wanted} cannot be decoded ({error})") from error
-    audio = np.concatenate(blocks, axis=1)[:, start_sample - first :][:, :samples] if blocks else np.empty((0, 0))
-    if first > start_sample or audio.shape[1] < samples:
-        raise ValueError(f"{wanted} wanted, the audio is shorter or damaged")
-    return audio.astype(np.float32) * np.float32(-1 / np.iinfo(audio.dtype).min)
+    audio_SC = np.concatenate([frame.to_ndarray().reshape(frame.samples, -1) for frame in frames])
+    skip = start_sample - found.first_sample
+    if len(audio_SC) < skip + samples:
+        raise ValueError(f"{wanted} cannot be decoded (got {len(audio_SC) - skip})")
+    scale = np.float32(1 / 2 ** (8 * audio_SC.itemsize - 1))
+    foa_CS: Floats = np.multiply(audio_SC[skip : skip + samples].T, scale, dtype=np.float32)
+    return foa_CS
 
 
-def _decode_flac(data: bytes, start: int, stop: int) -> tuple[list[npt.NDArray[np.int_]], int]:
-    """Blocks (C, samples) that cover [start, stop), and the sample at which they begin."""
-    blocks: list[Any] = []
-    first = 0
-    with av.open(io.BytesIO(data), mode="r", format="flac") as container:
-        stream = container.streams.audio[0]
-        stream.codec_context.thread_count = 1
-        assert stream.time_base is not None
-        samples_per_tick = float(stream.time_base) * stream.rate
-        container.seek(int(start / samples_per_tick), stream=stream)
-        for frame in container.decode(stream):
-            begin = round((frame.pts or 0) * samples_per_tick)
-            if begin + frame.samples <= start:
-                continue
-            if not blocks:
-                first = begin
-            values = frame.to_ndarray()
-            blocks.append(values if frame.format.is_planar else values.reshape(frame.samples, -1).T)
-            if begin + frame.samples >= stop:
-                break
-    return blocks, first
+@lru_cache(maxsize=4)
+def _audio_decoder(stream_info: bytes) -> av.AudioCodecContext:
+    decoder = av.CodecContext.create("flac", "r")
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.extradata = stream_info
+    decoder.options = {"err_detect": "crccheck+explode"}
+    decoder.thread_count = 1
+    decoder.open()
+    return decoder

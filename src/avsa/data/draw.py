@@ -14,7 +14,6 @@ from torch import Tensor
 from avsa.clips.store import Clip
 from avsa.config import Views
 from avsa.data.sound import audio_samples
-from avsa.errors import UserError
 from avsa.geometry.crops import CropSampler, Viewpoints
 
 
@@ -68,44 +67,31 @@ class Window:
 
 
 def draw_windows(clip: Clip, views: Views, moments: int, *key: int) -> list[Window]:
-    """Windows of `moments` moments in random order, their starts uniform among all that keep a distance.
+    """Windows of `moments` moments at random, in random order; the clip must hold so many starts (`window_range`).
 
-    Both windows lie inside the clip. The starts of two moments are at least half a window (the longer of picture and
-    sound) apart, or as far as the clip's length permits.
-
-    Raises:
-        UserError: as `window_range`.
+    The starts of two moments are at least half a window (the longer of picture and sound) apart, or as far as the
+    clip's length permits.
     """
-    first, last = window_range(clip, views, moments)
+    first, last = window_range(clip, views)
     between = max(moments - 1, 1)
     half_window = max(views.frames, views.audio_s * clip.fps) / 2
     gap = min(math.ceil(half_window), (last - first) // between) if moments > 1 else 0
     generator = np.random.default_rng(key)
     starts = first + np.sort(generator.integers(0, last - first - gap * (moments - 1) + 1, moments))
     starts = generator.permutation(starts + gap * np.arange(moments))
-    last_sample = math.floor(clip.duration_s * clip.sample_rate) - audio_samples(views, clip.sample_rate)
+    last_sample = round(clip.duration_s * clip.sample_rate) - audio_samples(views, clip.sample_rate)
     ahead = _sound_ahead(clip, views)
     return [Window(int(s), min(max(0, round((s / clip.fps - ahead) * clip.sample_rate)), last_sample)) for s in starts]
 
 
-def window_range(clip: Clip, views: Views, moments: int) -> tuple[int, int]:
-    """First and last frame that a window can begin with, so that its picture and its sound both lie in the clip.
-
-    Raises:
-        UserError: the clip is shorter than a window, or holds fewer starts than moments.
-    """
-    samples = audio_samples(views, clip.sample_rate)
+def window_range(clip: Clip, views: Views) -> tuple[int, int]:
+    """First and last frame that a window can begin with, so that its picture and its sound both lie in the clip; the
+    last is before the first where the clip is too short."""
     ahead = _sound_ahead(clip, views)
-    latest = clip.duration_s - samples / clip.sample_rate + ahead
+    latest = clip.duration_s - audio_samples(views, clip.sample_rate) / clip.sample_rate + ahead
     # A thousandth of a frame, less than a sample's rounding, so that whole numbers stay whole.
     first = max(0, math.ceil(ahead * clip.fps - 1e-3))
-    last = min(clip.frames - views.frames, math.floor(latest * clip.fps + 1e-3))
-    if last - first + 1 < moments:
-        raise UserError(
-            f"clip {clip.id} lasts {clip.duration_s:g} s: too short for {moments} moment(s) of {views.frames} frames "
-            f"and {views.audio_s:g} s of sound"
-        )
-    return first, last
+    return first, min(clip.frames - views.frames, math.floor(latest * clip.fps + 1e-3))
 
 
 def _sound_ahead(clip: Clip, views: Views) -> float:

@@ -23,7 +23,7 @@ class Steps(Sampler[list[Example]]):
 
     def __init__(
         self,
-        clips: int,
+        clips: list[int],
         batch: int,
         *,
         seed: int,
@@ -35,7 +35,7 @@ class Steps(Sampler[list[Example]]):
     ) -> None:
         self.clips, self.batch, self.seed, self.repeats = clips, batch, seed, repeats
         self.shuffle, self.drop_last, self.rank, self.world_size = shuffle, drop_last, rank, world_size
-        self.in_pass = clips // batch if drop_last else -(-clips // batch)
+        self.in_pass = len(clips) // batch if drop_last else -(-len(clips) // batch)
         self.epoch, self.start = 0, 0
 
     def __len__(self) -> int:
@@ -44,9 +44,9 @@ class Steps(Sampler[list[Example]]):
     def __iter__(self) -> Iterator[list[Example]]:
         epoch, start = self.epoch, self.start
         for repeat in range(start // self.in_pass, self.repeats):
-            order = np.arange(self.clips)
+            order = np.asarray(self.clips)
             if self.shuffle:
-                order = np.random.default_rng((self.seed, epoch, repeat)).permutation(self.clips)
+                order = np.random.default_rng((self.seed, epoch, repeat)).permutation(order)
             for step in range(max(0, start - repeat * self.in_pass), self.in_pass):
                 together = order[step * self.batch : (step + 1) * self.batch]
                 mine = np.array_split(together, self.world_size)[self.rank]
@@ -67,7 +67,7 @@ class ClipLoader:
         pin_memory: for copies to a GPU.
 
     Raises:
-        UserError: clips of different sizes or too short, fewer clips than a batch, a batch that ranks cannot share.
+        UserError: clips of different sizes, fewer of sufficient length than a batch, a batch that ranks cannot share.
     """
 
     def __init__(
@@ -86,15 +86,14 @@ class ClipLoader:
         world_size: int = 1,
         pin_memory: bool = False,
     ) -> None:
-        if len(store) == 0:
-            raise UserError(f"{store.root} has no clips to load: run ingest")
-        if drop_last and len(store) < batch:
-            raise UserError(f"{store.root} has {len(store)} clips, fewer than a batch of {batch}: lower the batch")
         if batch % world_size:
             raise UserError(f"a batch of {batch} clips cannot be shared equally by {world_size} ranks")
         self.examples = ClipExamples(store, views, seed, moments)
+        clips = self.examples.usable
+        if drop_last and len(clips) < batch:
+            raise UserError(f"{store.root} has {len(clips)} clips to train on, a batch takes {batch}: lower the batch")
         self.steps = Steps(
-            len(store),
+            clips,
             batch,
             seed=seed,
             repeats=repeats,

@@ -3,13 +3,15 @@
 Shapes: B rows, K crops, T frames, C planes, H×W luma and h×w = H/2 × W/2 chroma pixels, P pixels of a crop.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def crop_rgb(y_BTHW: Tensor, uv_BT2hw: Tensor, rgb_B34: Tensor, azimuth_BKP: Tensor, elevation_BKP: Tensor) -> Tensor:
-    """RGB in [0, 1] as `crop_BK3TP` at the directions, by bilinear interpolation of luma and chroma.
+    """RGB in [0, 1] as `crop_B3TKP` at the directions, by bilinear interpolation of luma and chroma.
 
     Chroma pixels lie in the middle of their four luma pixels, where FFmpeg's scaler puts and looks for them.
 
@@ -17,26 +19,29 @@ def crop_rgb(y_BTHW: Tensor, uv_BT2hw: Tensor, rgb_B34: Tensor, azimuth_BKP: Ten
         rgb_B34: (R, G, B) = rgb_B34 · (Y', Cb, Cr, 1), then clamped.
         azimuth_BKP, elevation_BKP: what the crops' pixels look at (`avsa.geometry.crops.crop_directions`).
     """
-    B, T = y_BTHW.shape[:2]
-    K, P = azimuth_BKP.shape[1:]
-    crop_B3TKP = y_BTHW.new_empty((B, 3, T, K, P), dtype=azimuth_BKP.dtype)
-    crop_B3TKP[:, 0] = sample_panorama(y_BTHW, azimuth_BKP, elevation_BKP)
-    chroma = sample_panorama(uv_BT2hw.flatten(1, 2), azimuth_BKP, elevation_BKP)
-    crop_B3TKP[:, 1:] = chroma.unflatten(1, (T, 2)).transpose(1, 2)
-    rgb = torch.baddbmm(rgb_B34[:, :, 3:], rgb_B34[:, :, :3], crop_B3TKP.flatten(2)).clamp_(0, 1)
-    return rgb.view(B, 3, T, K, P).permute(0, 3, 1, 2, 4)
+    B, _, H, W = y_BTHW.shape
+    # Two pixels of luma around the panorama and one of chroma: so one grid serves both.
+    turns = azimuth_BKP / (2 * math.pi)
+    across = (turns - torch.round(turns)) * (-2 * W / (W + 4))
+    grid_BKP2 = torch.stack((across, elevation_BKP * (-2 / math.pi * H / (H + 4))), -1)
+    y_BTKP = _sample(_framed(y_BTHW, 2), grid_BKP2)
+    uv_B2TKP = _sample(_framed(uv_BT2hw.transpose(1, 2).flatten(1, 2), 1), grid_BKP2)
+    rgb = torch.baddbmm(rgb_B34[:, :, 3:], rgb_B34[:, :, :1], y_BTKP.view(B, 1, -1))
+    rgb.baddbmm_(rgb_B34[:, :, 1:3], uv_B2TKP.view(B, 2, -1)).clamp_(0, 1)
+    return rgb.view(B, 3, *y_BTKP.shape[1:])
 
 
-def sample_panorama(image_BCHW: Tensor, azimuth_BKP: Tensor, elevation_BKP: Tensor) -> Tensor:
-    """Bilinear samples `image_BCKP` of panoramas (any dtype) at directions, joined at the seam and across the poles."""
+def _framed(image_BCHW: Tensor, border: int) -> Tensor:
+    """As float with a border of what lies there on the sphere: the other edge, or beyond a pole half a turn on."""
     B, C, H, W = image_BCHW.shape
-    framed = image_BCHW.new_empty((B, C, H + 2, W + 2), dtype=azimuth_BKP.dtype)
-    framed[..., 1:-1, 1:-1] = image_BCHW
-    # Beyond a pole lies the same row half a turn on, beyond the seam the other edge.
-    framed[..., 0, 1:-1] = image_BCHW[..., 0, :].roll(W // 2, -1)
-    framed[..., -1, 1:-1] = image_BCHW[..., -1, :].roll(W // 2, -1)
-    framed[..., 0], framed[..., -1] = framed[..., -2], framed[..., 1]
-    turns = azimuth_BKP / (2 * torch.pi)
-    turns = turns - torch.round(turns)  # in [−½, ½]
-    grid_BKP2 = torch.stack((turns * (-2 * W / (W + 2)), elevation_BKP * (-2 / torch.pi * H / (H + 2))), -1)
-    return F.grid_sample(framed, grid_BKP2, mode="bilinear", padding_mode="border", align_corners=False)
+    framed = torch.empty((B, C, H + 2 * border, W + 2 * border), device=image_BCHW.device)
+    inner = framed[..., border : border + W]
+    inner[..., border : border + H, :] = image_BCHW
+    inner[..., :border, :] = image_BCHW[..., :border, :].flip(-2).roll(W // 2, -1)
+    inner[..., border + H :, :] = image_BCHW[..., H - border :, :].flip(-2).roll(W // 2, -1)
+    framed[..., :border], framed[..., border + W :] = inner[..., W - border :], inner[..., :border]
+    return framed
+
+
+def _sample(framed_BCHW: Tensor, grid_BKP2: Tensor) -> Tensor:
+    return F.grid_sample(framed_BCHW, grid_BKP2, mode="bilinear", padding_mode="border", align_corners=False)

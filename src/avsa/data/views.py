@@ -19,8 +19,8 @@ from avsa.geometry.crops import crop_directions
 PICTURE_MEAN = (0.485, 0.456, 0.406)
 PICTURE_STD = (0.229, 0.224, 0.225)
 
-TOGETHER = 2
-"""Rows cropped in one go on a CPU: their temporaries stay in its cache."""
+CACHED = 1 << 19
+"""Crop values that a CPU makes in one go: they and their temporaries stay in its cache."""
 
 
 def without_augmentation(views: config.Views) -> config.Views:
@@ -35,10 +35,10 @@ class Views(nn.Module):
         statistics: what the audio features are normalised with; none leaves them as they are.
     """
 
-    picture_mean_C: Tensor
-    picture_std_C: Tensor
-    mean_C1M: Tensor
-    std_C1M: Tensor
+    picture_scale_C11: Tensor
+    picture_offset_C11: Tensor
+    audio_scale_C1M: Tensor
+    audio_offset_C1M: Tensor
 
     def __init__(
         self, views: config.Views, audio: config.Audio, sample_rate: int, statistics: Statistics | None = None
@@ -49,13 +49,11 @@ class Views(nn.Module):
         mean_CM, std_CM = torch.zeros(1, 1), torch.ones(1, 1)
         if statistics is not None:
             mean_CM, std_CM = torch.from_numpy(statistics.mean_CM), torch.from_numpy(statistics.std_CM)
-        for name, value in (
-            ("picture_mean_C", torch.tensor(PICTURE_MEAN)),
-            ("picture_std_C", torch.tensor(PICTURE_STD)),
-            ("mean_C1M", mean_CM[:, None]),
-            ("std_C1M", std_CM[:, None]),
-        ):
-            self.register_buffer(name, value, persistent=False)
+        picture_mean_C, picture_std_C = torch.tensor(PICTURE_MEAN), torch.tensor(PICTURE_STD)
+        self.register_buffer("picture_scale_C11", (1 / picture_std_C)[:, None, None], persistent=False)
+        self.register_buffer("picture_offset_C11", (-picture_mean_C / picture_std_C)[:, None, None], persistent=False)
+        self.register_buffer("audio_scale_C1M", (1 / std_CM)[:, None], persistent=False)
+        self.register_buffer("audio_offset_C1M", (-mean_CM / std_CM)[:, None], persistent=False)
 
     def forward(self, batch: Batch, turn_N44: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(video_NKCTHW, audio_NKCTM), both normalised. `turn_N44`: see `audio`."""
@@ -64,29 +62,22 @@ class Views(nn.Module):
     @torch.no_grad()
     def video(self, batch: Batch) -> Tensor:
         """Crops `video_NKCTHW`, normalised."""
-        size, K = self.views.size, batch.azimuth_NK.shape[1]
-        N, T = batch.y_NTHW.shape[:2]
-        device = batch.y_NTHW.device
+        size = self.views.size
+        (N, T), K, device = batch.y_NTHW.shape[:2], batch.azimuth_NK.shape[1], batch.y_NTHW.device
         azimuth_NKP, elevation_NKP = crop_directions(
             batch.azimuth_NK, batch.elevation_NK, batch.fov_NK, batch.aspect_NK, size, size, batch.mirror_NK
         )
         video_NKCTP = torch.empty((N, K, 3, T, size * size), device=device)
-        mean_C11, std_C11 = self.picture_mean_C[:, None, None], self.picture_std_C[:, None, None]
+        together = max(1, CACHED // video_NKCTP[0].numel()) if device.type == "cpu" else N
         with torch.autocast(device.type, enabled=False):
-            for n in range(0, N, TOGETHER if device.type == "cpu" else N):
-                rows = slice(n, n + TOGETHER if device.type == "cpu" else N)
-                video = video_NKCTP[rows]
-                video.copy_(
-                    crop_rgb(
-                        batch.y_NTHW[rows],
-                        batch.uv_NT2hw[rows],
-                        batch.rgb_N34[rows],
-                        azimuth_NKP[rows],
-                        elevation_NKP[rows],
-                    )
+            for start in range(0, N, together):
+                n = slice(start, start + together)
+                crop_NCTKP = crop_rgb(
+                    batch.y_NTHW[n], batch.uv_NT2hw[n], batch.rgb_N34[n], azimuth_NKP[n], elevation_NKP[n]
                 )
-                colour_jitter_(video.flatten(0, 1), batch.jitter_NK4[rows].flatten(0, 1))
-                video.sub_(mean_C11).div_(std_C11)
+                colour_jitter_(crop_NCTKP, batch.jitter_NK4[n])
+                crop_NKCTP = crop_NCTKP.permute(0, 3, 1, 2, 4)
+                torch.addcmul(self.picture_offset_C11, crop_NKCTP, self.picture_scale_C11, out=video_NKCTP[n])
         return video_NKCTP.view(N, K, 3, T, size, size)
 
     @torch.no_grad()
@@ -101,4 +92,4 @@ class Views(nn.Module):
             rotation_NK44 = rotation_NK44 @ turn_N44[:, None]
         with torch.autocast(batch.foa_NCS.device.type, enabled=False):
             audio_NKCTM: Tensor = self.features(batch.foa_NCS * batch.gain_N[:, None, None], rotation_NK44)
-            return audio_NKCTM.sub_(self.mean_C1M).div_(self.std_C1M)
+            return torch.addcmul(self.audio_offset_C1M, audio_NKCTM, self.audio_scale_C1M, out=audio_NKCTM)
