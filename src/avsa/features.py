@@ -47,7 +47,8 @@ class AudioFeatures(nn.Module):
     - "power": 10·log10 of mel-pooled power; at least −100 dB, and 60 dB below the sound field's power in that band;
     - "magnitude": 20·log10 of mel-pooled magnitude, at least −100 dB;
     - "released": what published checkpoints were trained with, librosa's `power_to_db(melspectrogram(power=1),
-      top_db=100)`: 10·log10 of mel-pooled magnitude, at least −100 dB and 100 dB below the channel's own maximum.
+      top_db=100)`: 10·log10 of mel-pooled magnitude, at least −100 dB and 100 dB below the channel's own maximum;
+      computed in double precision.
 
     Channels by `kind`: "mono" W; "stereo" two cardioids, left then right; "ambisonics" W, Y, Z, X;
     "ambisonics+intensity" in addition the active intensity Re(W*·(Y, Z, X)) over the energy density
@@ -110,27 +111,35 @@ class AudioFeatures(nn.Module):
     def forward(self, foa_BCS: Tensor, rotation_BK44: Tensor) -> Tensor:
         if foa_BCS.shape[1] != 4:
             raise UserError(f"audio features need 4 channels (W, Y, Z, X), the sound has {foa_BCS.shape[1]}")
+        # Single precision drowns the deepest bands, in which librosa's double-precision levels must be met.
+        work = torch.float64 if self.scale == "released" else foa_BCS.dtype
         with torch.autocast(foa_BCS.device.type, enabled=False):  # half precision would drown the quiet bands
-            rotation_BK44 = rotation_BK44.to(foa_BCS.dtype)
-            signal_BKO4 = self.signal_O4.to(foa_BCS.dtype) @ rotation_BK44
-            spectra_BCTF = self._spectra(foa_BCS)
-            if self.scale != "power":
-                levels = self._magnitude_levels(spectra_BCTF, signal_BKO4)
-                signal_BKO4 = signal_BKO4[:, :, :0]
-                if not self.intensity:
-                    return levels
-            products_BPTM = self._pooled_products(spectra_BCTF)
-            squares = [products_BPTM[:, p] for p, (i, j) in enumerate(_PAIRS) if i == j]
-            energy = torch.stack(squares).sum(0)[:, None, None] / 2
-            left, right = signal_BKO4, signal_BKO4
-            if self.intensity:
-                left = torch.cat((left, rotation_BK44[:, :, :1].expand(-1, -1, 3, -1)), dim=2)
-                right = torch.cat((right, rotation_BK44[:, :, 1:]), dim=2)
-            mixed = self._mix(products_BPTM, left, right)
-            powers, intensity = mixed[:, :, : signal_BKO4.shape[2]], mixed[:, :, signal_BKO4.shape[2] :]
-            torch.maximum(powers, energy * RELATIVE_FLOOR, out=powers).clamp_min_(FLOOR).log10_().mul_(10)
-            intensity /= energy.clamp_min(FLOOR)
-            return mixed if self.scale == "power" else torch.cat((levels, mixed), dim=2)
+            return self._features(foa_BCS.to(work), rotation_BK44.to(work)).to(foa_BCS.dtype)
+
+    def _features(self, foa_BCS: Tensor, rotation_BK44: Tensor) -> Tensor:
+        signal_BKO4 = self.signal_O4.to(foa_BCS.dtype) @ rotation_BK44
+        spectra_BCTF = self._spectra(foa_BCS)
+        if self.scale == "power":
+            return self._mixed_products(spectra_BCTF, signal_BKO4, rotation_BK44)
+        levels = self._magnitude_levels(spectra_BCTF, signal_BKO4)
+        if not self.intensity:
+            return levels
+        return torch.cat((levels, self._mixed_products(spectra_BCTF, signal_BKO4[:, :, :0], rotation_BK44)), dim=2)
+
+    def _mixed_products(self, spectra_BCTF: Tensor, signal_BKO4: Tensor, rotation_BK44: Tensor) -> Tensor:
+        """Decibels of the signals' mel-pooled powers, then the intensity where it is wanted: (B, K, O [+ 3], T, M)."""
+        products_BPTM = self._pooled_products(spectra_BCTF)
+        squares = [products_BPTM[:, p] for p, (i, j) in enumerate(_PAIRS) if i == j]
+        energy = torch.stack(squares).sum(0)[:, None, None] / 2
+        left, right = signal_BKO4, signal_BKO4
+        if self.intensity:
+            left = torch.cat((left, rotation_BK44[:, :, :1].expand(-1, -1, 3, -1)), dim=2)
+            right = torch.cat((right, rotation_BK44[:, :, 1:]), dim=2)
+        mixed = self._mix(products_BPTM, left, right)
+        powers, intensity = mixed[:, :, : signal_BKO4.shape[2]], mixed[:, :, signal_BKO4.shape[2] :]
+        torch.maximum(powers, energy * RELATIVE_FLOOR, out=powers).clamp_min_(FLOOR).log10_().mul_(10)
+        intensity /= energy.clamp_min(FLOOR)
+        return mixed
 
     def _spectra(self, foa_BCS: Tensor) -> Tensor:
         """Complex spectra (B, C, T, F) of the frames wanted."""
