@@ -66,7 +66,6 @@ class AudioFeatures(nn.Module):
         UserError: unknown kind or scale; when called, if the sound is too short for `frames` or not four channels.
     """
 
-    window: Tensor
     mel_FM: Tensor
     signal_O4: Tensor
     pairs_2P: Tensor
@@ -89,7 +88,7 @@ class AudioFeatures(nn.Module):
             raise UserError(f"audio kind {kind!r} is unknown: use one of {', '.join(KINDS)}")
         if scale not in SCALES:
             raise UserError(f"audio scale {scale!r} is unknown: use one of {', '.join(SCALES)}")
-        self.hop, self.frames, self.scale = hop, frames, scale
+        self.window, self.hop, self.frames, self.scale = window, hop, frames, scale
         self.intensity = kind == "ambisonics+intensity"
         with warnings.catch_warnings():
             # Low bands narrower than a frequency bin are empty, here as in librosa: constant, and harmless.
@@ -97,7 +96,6 @@ class AudioFeatures(nn.Module):
             mel_FM = torchaudio.functional.melscale_fbanks(
                 window // 2 + 1, fmin, fmax or sample_rate / 2, mels, sample_rate, norm="slaney", mel_scale="slaney"
             )
-        self.register_buffer("window", torch.hann_window(window, dtype=torch.float64), persistent=False)
         self.register_buffer("mel_FM", mel_FM, persistent=False)
         signals = torch.tensor(_SIGNALS["ambisonics" if self.intensity else kind])
         self.register_buffer("signal_O4", signals, persistent=False)
@@ -147,11 +145,11 @@ class AudioFeatures(nn.Module):
         available = S // self.hop + 1
         if available < self.frames:
             raise UserError(f"{S} samples of sound give {available} frames, {self.frames} are wanted")
-        window = self.window.to(foa_BCS.dtype)
-        half = len(window) // 2
-        needed = (self.frames - 1) * self.hop + len(window) - half
+        half = self.window // 2
+        needed = (self.frames - 1) * self.hop + self.window - half
         padded = nn.functional.pad(foa_BCS.reshape(B * C, S)[:, :needed], (half, max(0, needed - S)))
-        spectra = torch.stft(padded, len(window), self.hop, window=window, center=False, return_complex=True)
+        hann = torch.hann_window(self.window, dtype=foa_BCS.dtype, device=foa_BCS.device)
+        spectra = torch.stft(padded, self.window, self.hop, window=hann, center=False, return_complex=True)
         return spectra.transpose(1, 2).reshape(B, C, self.frames, -1)
 
     def _pooled_products(self, spectra_BCTF: Tensor) -> Tensor:
