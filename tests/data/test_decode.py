@@ -4,7 +4,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from conftest import FPS, RATE, all_frames, all_samples, encode_mp4, moving_picture, planes, sound_field
+from data_clips import FPS, RATE, all_frames, all_samples, encode_mp4, moving_picture, planes, sound_field
 
 from avsa.clips.transcode import encode_flac
 from avsa.data.decode import decode_audio, decode_video
@@ -130,7 +130,7 @@ def test_only_the_frames_needed_are_taken(flac: bytes) -> None:
 
 @pytest.mark.parametrize(("start", "samples"), [(-1, 10), (19995, 6), (20000, 1)])
 def test_samples_outside_the_clip(flac: bytes, start: int, samples: int) -> None:
-    with pytest.raises(ValueError, match="starts at 0|has 20000 samples"):
+    with pytest.raises(ValueError, match=r"starts at 0|has 20000 samples"):
         decode_audio(flac, start, samples)
 
 

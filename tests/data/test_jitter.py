@@ -9,12 +9,12 @@ B, T, K, P = 2, 3, 4, 500
 
 
 @pytest.fixture
-def crop_BCTKP() -> Tensor:
+def crop() -> Tensor:
     """Random colours; among them greys, black, white and pure colours, which have no or an ambiguous hue."""
-    crop = torch.rand(B, 3, T, K, P, generator=torch.Generator().manual_seed(0))
+    crop_BCTKP = torch.rand(B, 3, T, K, P, generator=torch.Generator().manual_seed(0))
     corners = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 1.0])] * 3).T
-    crop[..., :27] = corners[None, :, None, None, :]
-    return crop
+    crop_BCTKP[..., :27] = corners[None, :, None, None, :]
+    return crop_BCTKP
 
 
 def by_torchvision(crop_BCTKP: Tensor, jitter_BK4: Tensor) -> Tensor:
@@ -32,23 +32,23 @@ def by_torchvision(crop_BCTKP: Tensor, jitter_BK4: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_equals_torchvision(crop_BCTKP: Tensor, seed: int) -> None:
+def test_equals_torchvision(crop: Tensor, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     jitter_BK4 = torch.rand(B, K, 4, generator=generator) * torch.tensor([2.0, 2, 2, 1]) - torch.tensor([0, 0, 0, 0.5])
-    expected = by_torchvision(crop_BCTKP, jitter_BK4)
-    torch.testing.assert_close(colour_jitter_(crop_BCTKP, jitter_BK4), expected, atol=5e-6, rtol=0)
+    expected = by_torchvision(crop, jitter_BK4)
+    torch.testing.assert_close(colour_jitter_(crop, jitter_BK4), expected, atol=5e-6, rtol=0)
 
 
 @pytest.mark.parametrize("which", range(4))
 @pytest.mark.parametrize("amount", [0.0, 0.3, 0.5])
-def test_each_alone_equals_torchvision(crop_BCTKP: Tensor, which: int, amount: float) -> None:
+def test_each_alone_equals_torchvision(crop: Tensor, which: int, amount: float) -> None:
     jitter_BK4 = torch.tensor([1.0, 1, 1, 0]).repeat(B, K, 1)
     jitter_BK4[0, 1:, which] = amount
-    expected = by_torchvision(crop_BCTKP, jitter_BK4)
-    torch.testing.assert_close(colour_jitter_(crop_BCTKP, jitter_BK4), expected, atol=2e-6, rtol=0)
+    expected = by_torchvision(crop, jitter_BK4)
+    torch.testing.assert_close(colour_jitter_(crop, jitter_BK4), expected, atol=2e-6, rtol=0)
 
 
-def test_nothing_asked_for_changes_no_bit(crop_BCTKP: Tensor) -> None:
-    before = crop_BCTKP.clone()
-    colour_jitter_(crop_BCTKP, torch.tensor([1.0, 1, 1, 0]).repeat(B, K, 1))
-    assert torch.equal(crop_BCTKP, before)
+def test_nothing_asked_for_changes_no_bit(crop: Tensor) -> None:
+    before = crop.clone()
+    colour_jitter_(crop, torch.tensor([1.0, 1, 1, 0]).repeat(B, K, 1))
+    assert torch.equal(crop, before)

@@ -6,11 +6,11 @@ Shapes: T frames, H×W pixels, C channels, S samples.
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
-import pytest
 
 from avsa.clips.shard import END, write_member
 from avsa.clips.store import MANIFEST, Clip, ClipStore
@@ -18,7 +18,7 @@ from avsa.clips.transcode import VideoEncoder, encode_flac
 from avsa.config import Clips
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[Any]
 FPS, RATE, HEIGHT, GOP = 8, 8000, 64, 4
 
 
@@ -37,13 +37,15 @@ def moving_picture(seed: int, frames: int, height: int = HEIGHT) -> Bytes:
     t = np.arange(frames)[:, None, None, None]
     speed, phase = rng.uniform(0.2, 1, (2, 3))
     waves = np.sin(x[..., None] + y[..., None] * [1, 2, 3] + t * speed + 6 * phase)
-    return np.clip(128 + 80 * waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
+    video: Bytes = np.clip(128 + 80 * waves + rng.normal(0, 6, waves.shape), 0, 255).astype(np.uint8)
+    return video
 
 
 def sound_field(seed: int, samples: int) -> Floats:
     """Four channels of coloured noise, below full scale."""
     noise = np.random.default_rng(seed).normal(size=(4, samples + 8))
-    return 0.2 * sum(noise[:, i : samples + i] for i in range(8)) / 8
+    sound: Floats = 0.2 * np.mean([noise[:, i : samples + i] for i in range(8)], axis=0)
+    return sound
 
 
 def all_frames(mp4: bytes) -> list[av.VideoFrame]:
@@ -54,7 +56,7 @@ def all_frames(mp4: bytes) -> list[av.VideoFrame]:
 
 def planes(frame: av.VideoFrame) -> tuple[Bytes, Bytes]:
     """Luma H×W and chroma 2×H/2×W/2."""
-    stacked = frame.to_ndarray()
+    stacked = frame.to_ndarray().astype(np.uint8)
     return stacked[: frame.height], stacked[frame.height :].reshape(2, frame.height // 2, frame.width // 2)
 
 
@@ -65,48 +67,40 @@ def all_samples(flac: bytes) -> Floats:
     return packed.reshape(-1, 4).T / 32768.0
 
 
-StoreMaker = Callable[..., ClipStore]
+def write_store(
+    root: Path, clips: list[tuple[Bytes, Floats]], damage: dict[int, Callable[[bytes], bytes]] | None = None
+) -> ClipStore:
+    """A store of clips (video_THWC, foa_CS) named clip-0, clip-1, ...; `damage` changes the video files of some."""
+    root.mkdir(parents=True, exist_ok=True)
+    lines = []
+    with (root / "shard-00000.tar").open("wb") as tar:
+        for i, (video_THWC, foa_CS) in enumerate(clips):
+            mp4 = (damage or {}).get(i, bytes)(encode_mp4(video_THWC))
+            members = {
+                "mp4": write_member(tar, f"clip-{i}.mp4", mp4),
+                "flac": write_member(tar, f"clip-{i}.flac", encode_flac(foa_CS.astype(np.float32), RATE)),
+            }
+            clip = Clip(
+                id=f"clip-{i}",
+                source=f"{i}.mp4",
+                split="train",
+                start_s=0,
+                duration_s=len(video_THWC) / FPS,
+                width=video_THWC.shape[2],
+                height=video_THWC.shape[1],
+                fps=FPS,
+                frames=len(video_THWC),
+                sample_rate=RATE,
+                shard="shard-00000.tar",
+                members=members,
+                checks={},
+            )
+            lines.append(clip.model_dump_json() + "\n")
+        tar.write(END)
+    (root / MANIFEST).write_text("".join(lines))
+    return ClipStore(root, "train")
 
 
-@pytest.fixture(scope="session")
-def make_store(tmp_path_factory: pytest.TempPathFactory) -> StoreMaker:
-    """`make_store([(video_THWC, foa_CS), ...])` writes a store with clips clip-0, clip-1, ..."""
-
-    def make(clips: list[tuple[Bytes, Floats]], damage: dict[int, Callable[[bytes], bytes]] | None = None) -> ClipStore:
-        root: Path = tmp_path_factory.mktemp("store")
-        lines = []
-        with (root / "shard-00000.tar").open("wb") as tar:
-            for i, (video_THWC, foa_CS) in enumerate(clips):
-                mp4 = (damage or {}).get(i, bytes)(encode_mp4(video_THWC))
-                members = {
-                    "mp4": write_member(tar, f"clip-{i}.mp4", mp4),
-                    "flac": write_member(tar, f"clip-{i}.flac", encode_flac(foa_CS.astype(np.float32), RATE)),
-                }
-                clip = Clip(
-                    id=f"clip-{i}",
-                    source=f"{i}.mp4",
-                    split="train",
-                    start_s=0,
-                    duration_s=len(video_THWC) / FPS,
-                    width=video_THWC.shape[2],
-                    height=video_THWC.shape[1],
-                    fps=FPS,
-                    frames=len(video_THWC),
-                    sample_rate=RATE,
-                    shard="shard-00000.tar",
-                    members=members,
-                    checks={},
-                )
-                lines.append(clip.model_dump_json() + "\n")
-            tar.write(END)
-        (root / MANIFEST).write_text("".join(lines))
-        return ClipStore(root, "train")
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def store(make_store: StoreMaker) -> ClipStore:
-    """Ten clips of 2.5 s."""
-    frames = 20
-    return make_store([(moving_picture(i, frames), sound_field(i, frames * RATE // FPS)) for i in range(10)])
+def ordinary_clip(seed: int, frames: int = 20, height: int = HEIGHT) -> tuple[Bytes, Floats]:
+    """Moving picture and noise of one length."""
+    return moving_picture(seed, frames, height), sound_field(seed, frames * RATE // FPS)
