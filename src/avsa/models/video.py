@@ -2,9 +2,10 @@
 
 Shapes: B clips, C channels, T frames, H×W pixels, D features.
 
-Every convolution keeps the parameter shape of a Conv3d but runs as a Conv2d on a view. In `channels_last_3d` memory
-(B, T, H, W, C) the frames [B·T, C, H, W] and the columns [B, C, T, H·W] are both ordinary `channels_last` images, so
-neither view copies, and the two-dimensional kernels are the faster and, in bf16 on the CPU, the sound ones.
+Every convolution keeps the parameter shape of a Conv3d; those of the blocks run as two-dimensional ones on views. In
+`channels_last_3d` memory (B, T, H, W, C) the frames [B·T, C, H, W] and the columns [B, C, T, H·W] are both ordinary
+`channels_last` images, so that neither view copies. On the CPU that is faster, and in bf16 the only sound way: there the
+weight gradient of a three-dimensional kernel over T = 2 zero-padded frames is partly unwritten memory (torch 2.11).
 """
 
 from typing import Literal
@@ -60,7 +61,7 @@ class StemConv(nn.Conv3d):
         super().__init__(in_channels, out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
-        # On the CPU (torch 2.11) the bf16 weight gradient at T = 2 is partly unwritten memory unless padded beforehand.
+        # The unsound case named above; padded beforehand it is sound.
         frames = 1 if x_BCTHW.shape[2] == 2 else 0
         x = F.pad(x_BCTHW, (0, 0, 0, 0, frames, frames)).contiguous(memory_format=torch.channels_last_3d)
         return F.conv3d(x, self.weight, None, self.stride, (1 - frames, 3, 3))
@@ -110,7 +111,7 @@ def _stage(in_channels: int, channels: int, stride: int, depth: VideoDepth) -> n
 class VideoR2Plus1D(nn.Module):
     """R(2+1)D of depth 10 or 18 without widened middle planes (the supplement of Morgado et al. 2020).
 
-    `width` scales every channel count: 512·width features come out. Any T ≥ 1 and frames of at least 8 pixels work.
+    `width` scales every channel count: 512·width features come out. Any T and frame size work.
     """
 
     def __init__(self, depth: VideoDepth = 18, width: float = 1.0) -> None:
