@@ -45,14 +45,22 @@ class Synth(Section):
     noise_db: float = -30.0  # diffuse background noise against the objects' sum
     reverb_db: float = -12.0  # reverberant energy against the direct sound
 
+    @model_validator(mode="after")
+    def _ranges(self) -> Synth:
+        for name in ("objects", "distractors", "radius_deg"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 45:
+                raise ValueError(f"{name} must be a range from low to high, within 0 … 45: it is {low:g} … {high:g}")
+        return self
+
 
 class Checks(Section):
     """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
 
     min_rms_db: float = -60.0  # level of W; below is silence
     min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
-    max_mono_correlation: Probability = 0.999  # |correlation| of every directional channel with W; above is mono copied
-    min_motion: float = 0.2  # frame difference in grey levels where the picture moves most; below is a still image
+    max_mono_correlation: Probability = 0.95  # |correlation| of Y, Z and X with W; above is mono copied
+    min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
     max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
     max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
     max_duration_gap_s: Positive = 1.0  # between the audio and the video stream

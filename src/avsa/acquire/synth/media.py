@@ -10,14 +10,16 @@ import numpy.typing as npt
 # The encoder's stereo and noise tools change level and phase between channels, which is where directions live.
 AAC_OPTIONS = {"aac_coder": "fast", "aac_ms": "0", "aac_is": "0", "aac_tns": "0", "aac_pns": "0"}
 AAC_BITS = 4  # per sample and channel
+# With B-frames or macroblock trees the encoder looks at memory around the frame, and the bytes differ from run to run.
+X264_OPTIONS = {"preset": "veryfast", "crf": "20", "bf": "0", "x264-params": "mbtree=0:rc-lookahead=0", "threads": "1"}
 GROUP_S = 0.5  # between key frames
 
 
 def write_video(path: Path, video_THWC: npt.NDArray[np.uint8], fps: float) -> None:
-    """8-bit RGB frames as H.264, yuv420p. One thread, so that the bytes do not depend on the machine's load."""
+    """8-bit RGB frames as H.264, yuv420p; the same frames give the same bytes."""
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", format="mp4") as container:
-        options = {"preset": "veryfast", "crf": "20", "g": str(max(1, round(fps * GROUP_S))), "threads": "1"}
+        options = {**X264_OPTIONS, "g": str(max(1, round(fps * GROUP_S)))}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width = video_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -2,6 +2,7 @@
 
 A diffuse field has, in SN3D, a third of W's power in each of Y, Z and X, and no correlation between channels: that is
 what `diffuse` draws. Levels are powers of W over the whole recording.
+Sums stay in NumPy: BLAS splits them by the number of threads, and the files have to be the same bytes for any.
 
 Shapes: S samples, C = 4 channels W, Y, Z, X, F frequency bins.
 """
@@ -38,7 +39,7 @@ def mix(scene: Scene, place: Place, synth: config.Synth) -> Array:
         signal = voice(item, rate, samples, rng)
         field += _moving(signal, item, rate)
         echoes_CF = rfft(signal, padded) * rfft(_echoes(item, tail, rate, rng), padded)
-        level = np.sqrt(np.mean(signal**2) * samples * padded / 2) / np.linalg.norm(echoes_CF[0])
+        level = np.sqrt(np.mean(signal**2) * samples * padded / 2 / np.sum(np.abs(echoes_CF[0]) ** 2))
         wet_CF += 10 ** (synth.reverb_db / 20) * level * echoes_CF
     field += irfft(wet_CF, padded)[:, :samples]
     power = np.mean(field[0] ** 2) or 1.0
@@ -92,7 +93,7 @@ def _tail(place: Place, rate: int, rng: np.random.Generator) -> Array:
     count = round(place.decay_s * rate)
     decay = 10 ** (-3 * np.arange(count) / count)
     noise = DIFFUSE_C[:, None] * rng.standard_normal((4, count)) * decay
-    scaled: Array = noise / np.linalg.norm(noise[0])
+    scaled: Array = noise / np.sqrt(np.sum(noise[0] ** 2))
     return scaled
 
 
@@ -103,7 +104,7 @@ def _echoes(item: SceneObject, tail: Array, rate: int, rng: np.random.Generator)
     elevation = rng.uniform(-0.3, 0.6, REFLECTIONS)
     azimuth[0], elevation[0] = item.azimuth, -abs(item.elevation)  # the floor's mirror image
     gain = 1 / (1 + delay / 0.01)
-    gain /= np.linalg.norm(gain)
+    gain /= np.sqrt(np.sum(gain**2))
     response = tail.copy()
     place = np.round(delay * rate).astype(int)
     np.add.at(response.T, place, steering(azimuth, elevation).numpy() * gain[:, None])

@@ -62,7 +62,7 @@ def frog(phase: Array, beat: Array, rate: int, rng: np.random.Generator) -> Arra
 
 def metronome(phase: Array, beat: Array, rate: int, rng: np.random.Generator) -> Array:
     """A dry click at each end of the pointer's way."""
-    return beat**3 * _noise(1300, 2600, rate, phase.size, rng)
+    return beat**2 * _noise(1300, 2600, rate, phase.size, rng)
 
 
 def beacon(phase: Array, beat: Array, rate: int, rng: np.random.Generator) -> Array:
