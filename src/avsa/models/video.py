@@ -4,7 +4,7 @@ Shapes: B clips, C channels, T frames, H×W pixels, D features.
 
 Every convolution keeps the parameter shape of a Conv3d; those of the blocks run as two-dimensional ones on views. In
 `channels_last_3d` memory (B, T, H, W, C) the frames [B·T, C, H, W] and the columns [B, C, T, H·W] are both ordinary
-`channels_last` images, so that neither view copies. On the CPU that is faster, and in bf16 the only sound way: there the
+`channels_last` images, so that neither view copies. On the CPU that is faster, and in bf16 the only sound way: the
 weight gradient of a three-dimensional kernel over T = 2 zero-padded frames is partly unwritten memory (torch 2.11).
 """
 
