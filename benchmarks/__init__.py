@@ -1,0 +1,1 @@
+"""Measured figures: ``python -m benchmarks loader`` and ``step`` write ``benchmarks/<name>.json``."""
