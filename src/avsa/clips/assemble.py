@@ -7,9 +7,11 @@ store, the manifest last.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -52,7 +54,7 @@ class Assembly:
         for stale in work.glob("shard-*.tar"):
             if stale.name not in shards:
                 stale.unlink()
-        self._file: BinaryIO = self._shard(self._number).open("r+b" if clips else "w+b")
+        self._file = self._shard(self._number).open("r+b" if clips else "w+b", buffering=0)
         self._file.truncate(_end(clips[-1]) if clips else 0)
         self._file.seek(0, os.SEEK_END)
 
@@ -66,13 +68,12 @@ class Assembly:
                 if self._file.tell() and self._file.tell() + length + len(END) > self._shard_bytes:
                     self._seal()
                     self._number += 1
-                    self._file = self._shard(self._number).open("w+b")
+                    self._file = self._shard(self._number).open("w+b", buffering=0)
                 shift = self._file.tell() - piece.start
                 source.seek(piece.start)
-                self._file.write(source.read(length))
+                self._write(source.read(length))
                 members = {name: (offset + shift, size) for name, (offset, size) in piece.clip.members.items()}
-                shard = self._shard(self._number).name
-                clips.append(piece.clip.model_copy(update={"shard": shard, "members": members}))
+                clips.append(piece.clip.model_copy(update={"shard": self._name(), "members": members}))
         entry = Entry(key=key, clips=clips, refused=result.refused)
         self.entries.append(entry)
         self._unsaved.append((entry, tar, index))
@@ -118,8 +119,13 @@ class Assembly:
         shutil.rmtree(self.work, ignore_errors=True)
 
     def close(self) -> None:
-        """Let go of the files without finishing."""
-        self._file.close()
+        """Let go of the files; without `finish`, save what is there as far as the disk takes it."""
+        if not self._file.closed:
+            with contextlib.suppress(OSError):
+                clips = [clip for entry in self.entries for clip in entry.clips]
+                self._file.truncate(_end(clips[-1]) if clips and clips[-1].shard == self._name() else 0)
+                self.save()
+            self._file.close()
 
     def _take_back(self) -> None:
         """Undo the moves of a run that was killed among them: it had removed older shards before its first move."""
@@ -152,8 +158,15 @@ class Assembly:
     def _shard(self, number: int) -> Path:
         return self.work / f"shard-{number:05d}.tar"
 
+    def _name(self) -> str:
+        return self._shard(self._number).name
+
+    def _write(self, payload: bytes) -> None:
+        while payload:  # a file without a buffer may take a part
+            payload = payload[self._file.write(payload) :]
+
     def _seal(self) -> None:
-        self._file.write(END)
+        self._write(END)
         _sync(self._file)
         self._file.close()
 
@@ -168,6 +181,6 @@ def _lines(models: list[Entry] | list[Clip] | list[Refusal]) -> bytes:
     return b"".join(model.model_dump_json().encode() + b"\n" for model in models)
 
 
-def _sync(file: BinaryIO) -> None:
+def _sync(file: BinaryIO | FileIO) -> None:
     file.flush()
     os.fsync(file.fileno())

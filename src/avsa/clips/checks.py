@@ -53,7 +53,7 @@ def check_sound(figures: dict[str, float], checks: Checks) -> None:
     """Raises RefusedError for silence, empty directional channels, and one signal copied to all channels.
 
     A single plane wave is fully correlated too, but the gains of its directional channels have length 1 against W
-    (SN3D); no sound field has more, three plain copies have √3.
+    (SN3D); no sound field has more, three plain copies have √3. Copies of noise keep a correlation of 0.97 in AAC.
     """
     if figures["rms_db"] < checks.min_rms_db:
         raise RefusedError("silent", "the sound is silent", figures["rms_db"], checks.min_rms_db)

@@ -9,7 +9,7 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from pydantic import BaseModel
@@ -24,7 +24,7 @@ from avsa.clips.checks import (
 )
 from avsa.clips.ledger import Refusal, RefusedError
 from avsa.clips.picture import Reel
-from avsa.clips.probe import Media, open_stream
+from avsa.clips.probe import Media, Span, open_stream
 from avsa.clips.recordings import Recording
 from avsa.clips.shard import write_member
 from avsa.clips.sound import Samples, decode_sound
@@ -59,6 +59,10 @@ class _Open:
     encoder: VideoEncoder
     picture: PictureFigures = field(default_factory=PictureFigures)
     intact: bool = True
+
+    def add(self, frame: Any) -> None:
+        self.encoder.add(frame)
+        self.picture.add(frame)
 
 
 def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None:
@@ -136,7 +140,7 @@ class _Conversion:
         finally:
             video.close()
 
-    def _sound(self, video: Media, audio: Media) -> tuple[Samples, list[float]]:
+    def _sound(self, video: Media, audio: Media) -> tuple[Samples, list[Span]]:
         order = self.config.channel_order
         channels = audio.stream.codec_context.channels
         check_channels(channels, 6 if order == "youtube-aac6" else 4)  # before the decoding is paid for
@@ -165,36 +169,38 @@ class _Conversion:
             reason = f"truncated or damaged: {decoded_s:.2f} of {declared_s:.2f} s of {what} can be decoded"
             raise RefusedError("truncated", reason, missing_s, most_s)
 
-    def _cut(self, reel: Reel, declared_s: float | None, sound_CS: Samples, damaged: list[float]) -> None:
-        fps, sound_s = self.config.fps, sound_CS.shape[1] / self.config.sample_rate
-        clips = int((sound_s + TAIL_S) * fps) // self.length
-        limit = clips * self.length if clips else int(sound_s * fps)
-        now, last, complete = None, None, True
+    def _cut(self, reel: Reel, declared_s: float | None, sound_CS: Samples, damaged: list[Span]) -> None:
+        fps, length, sound_s = self.config.fps, self.length, sound_CS.shape[1] / self.config.sample_rate
+        clips = int((sound_s + TAIL_S) * fps) // length
+        limit = clips * length if clips else int(sound_s * fps)
+        now, picture, complete = None, None, True
         for number, frame, intact in reel:
             if number >= limit:
                 complete = False
                 break
-            if now is None or number // self.length != now.number:
+            if now is None or number // length != now.number:
+                first = 0 if now is None else now.number + 1
                 if now is not None:
                     self._close(now, sound_CS, [*damaged, *reel.damaged])
-                now = _Open(number // self.length, VideoEncoder(self.config))
-            last = fit(frame, self.config.height)
-            now.encoder.add(last)
-            now.picture.add(last)
-            now.intact = now.intact and intact
+                for skipped in range(first, number // length):
+                    self._refuse(RefusedError("decode", "the picture is missing"), skipped)
+                now = _Open(number // length, VideoEncoder(self.config))
+            now.intact = now.intact and intact and number % length == now.encoder.frames
+            picture = fit(frame, self.config.height)
+            now.add(picture)
         if complete:
             self._check_complete("picture", reel.end_s, declared_s)
-        if "duration_gap_s" not in self.figures and complete:
+        if complete and "duration_gap_s" not in self.figures:
             self._check_lengths(reel.end_s, sound_s)
         if now is None:
             raise RefusedError("decode", "no frame can be decoded")
-        if now.encoder.frames + TAIL_S * fps >= self.length:
-            while now.encoder.frames < self.length:
-                now.encoder.add(last)
-        if now.encoder.frames == self.length or now.number == 0:
+        if now.encoder.frames + TAIL_S * fps >= length:
+            while now.encoder.frames < length:
+                now.add(picture)
+        if now.encoder.frames == length or now.number == 0:
             self._close(now, sound_CS, [*damaged, *reel.damaged])
 
-    def _close(self, now: _Open, sound_CS: Samples, damaged: list[float]) -> None:
+    def _close(self, now: _Open, sound_CS: Samples, damaged: list[Span]) -> None:
         """Check one clip and write it, or its refusal."""
         start_s = now.number * self.length / self.config.fps
         duration_s = now.encoder.frames / self.config.fps
@@ -205,19 +211,24 @@ class _Conversion:
         clip_CS = np.pad(clip_CS, ((0, 0), (0, samples - clip_CS.shape[1])))
         sound, picture = sound_figures(clip_CS), now.picture.figures()
         try:
+            end_s = start_s + self.length / self.config.fps
+            bad = [span for span in damaged if span[0] < end_s and span[1] > start_s]
+            if bad or not now.intact:
+                raise RefusedError("decode", "damaged or missing packets", max(1, len(bad)), 0)
             if duration_s < checks.min_duration_s:
                 reason = f"{duration_s:.2f} s is too short for a clip"
                 raise RefusedError("duration", reason, duration_s, checks.min_duration_s)
-            bad = [time_s for time_s in damaged if start_s <= time_s < start_s + duration_s]
-            if bad or not now.intact:
-                raise RefusedError("decode", "damaged packets cannot be decoded", max(1, len(bad)), 0)
             check_sound(sound, checks)
             check_picture(picture, checks)
         except RefusedError as refused:
-            self.index.refused.append(refused.entry(self.recording.source, start_s))
+            self._refuse(refused, now.number)
             return
         figures = {**self.figures, **sound, **picture}
         self._write(now.number, start_s, now.encoder.frames, mp4, encode_flac(clip_CS, rate), figures)
+
+    def _refuse(self, refused: RefusedError, number: int) -> None:
+        start_s = number * self.length / self.config.fps
+        self.index.refused.append(refused.entry(self.recording.source, start_s))
 
     def _write(
         self, number: int, start_s: float, frames: int, mp4: bytes, flac: bytes, figures: dict[str, float]

@@ -7,7 +7,7 @@ from typing import Any
 
 import av
 
-from avsa.clips.probe import Media
+from avsa.clips.probe import Media, Span
 
 _GAP_S = 1.0  # a longer silence of the video stream is damage, not a variable frame rate
 
@@ -15,24 +15,26 @@ _GAP_S = 1.0  # a longer silence of the video stream is damage, not a variable f
 class Reel:
     """The frames of a video at n / fps seconds: of the frames around that time the nearer one.
 
-    While it is iterated, `end_s` grows to the end of the last frame seen, and `damaged` collects the times (seconds) at
-    which packets could not be decoded or were missing. Frames that refer to a damaged one are reported as not intact.
+    While it is iterated, `end_s` grows to the end of the last frame seen, and `damaged` collects the spans (seconds) of
+    packets that could not be decoded or were missing. Frames that refer to a damaged one are reported as not intact.
     """
 
     def __init__(self, media: Media, fps: float) -> None:
         self.media, self.fps = media, fps
+        self.step_s = 1 / float(media.stream.average_rate or media.stream.guessed_rate or fps)
         self.end_s = 0.0
-        self.damaged: list[float] = []
+        self.damaged: list[Span] = []
 
     def __iter__(self) -> Iterator[tuple[int, Any, bool]]:
         """Yields (frame number on the grid, frame, intact); numbers grow and skip what falls into a gap."""
         number, last, last_s, last_intact = 0, None, 0.0, True
         for time_s, frame, intact in self._decoded():
             if last is not None:
+                until_s = (last_s + time_s) / 2
                 gap = time_s - last_s > _GAP_S
                 if gap:
-                    self.damaged.append(self.end_s)
-                until_s = self.end_s if gap else (last_s + time_s) / 2
+                    until_s = last_s + self.step_s
+                    self.damaged.append((until_s, time_s))
                 while number / self.fps <= until_s:
                     yield number, last, last_intact
                     number += 1
@@ -44,17 +46,14 @@ class Reel:
             number += 1
 
     def _decoded(self) -> Iterator[tuple[float, Any, bool]]:
-        stream = self.media.stream
-        step_s = 1 / float(stream.average_rate or stream.guessed_rate or self.fps)
-        packets = self.media.container.demux(stream)
+        packets = self.media.container.demux(self.media.stream)
         broken = False  # until the next key frame
         while True:
             try:
                 packet = next(packets)
             except StopIteration:
                 return
-            except av.error.FFmpegError:
-                self.damaged.append(self.end_s)
+            except av.error.FFmpegError:  # the demuxer cannot go on: what is missing shows in the length
                 return
             if packet.is_keyframe:
                 broken = False
@@ -63,13 +62,14 @@ class Reel:
             except av.error.FFmpegError:
                 broken, frames = True, []
                 at_s = self.media.seconds(packet.pts)
-                self.damaged.append(self.end_s if at_s is None else at_s)
+                at_s = self.end_s if at_s is None else at_s
+                self.damaged.append((at_s, at_s + self.step_s))
             for frame in frames:
                 broken = broken or packet.is_corrupt or frame.is_corrupt
                 time_s = self.media.seconds(frame.pts)
                 if time_s is None:
                     time_s = self.end_s
-                if time_s + step_s <= self.end_s:  # out of order: shown already
+                if time_s + self.step_s <= self.end_s:  # out of order: shown already
                     continue
-                self.end_s = max(self.end_s, time_s + step_s)
+                self.end_s = max(self.end_s, time_s + self.step_s)
                 yield time_s, frame, not broken

@@ -11,6 +11,8 @@ import av
 
 from avsa.clips.ledger import RefusedError
 
+Span = tuple[float, float]  # from, to; seconds
+
 _ORIGIN_FROM_S = 0.5  # a file whose time starts later than this was cut from a longer one
 
 
@@ -64,7 +66,7 @@ def _declared_end(container: Any, stream: Any, origin_s: float) -> float | None:
     if tag and tag.count(":") == 2:
         hours, minutes, seconds = tag.split(":")
         return float(Fraction(hours) * 3600 + Fraction(minutes) * 60 + Fraction(seconds)) - origin_s
-    if container.duration is not None:
+    if container.duration is not None and len(container.streams) == 1:
         return float(container.duration / 1e6)
     return None
 

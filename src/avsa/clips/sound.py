@@ -13,31 +13,33 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from avsa.clips.probe import Media
+from avsa.clips.probe import Media, Span
 
 Samples = npt.NDArray[np.float32]
 
 _JITTER_S = 0.04  # timestamps of milliseconds and of whole packets wander by less; more is a real gap
 
 
-def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> tuple[Samples, list[float]]:
-    """The samples `sound_CS` from time zero on, and the times (seconds) of packets that could not be decoded.
+def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> tuple[Samples, list[Span]]:
+    """The samples `sound_CS` from time zero on, and the spans of packets that are damaged or missing.
 
     Gaps in the timestamps are filled with silence, overlaps are cut, so that sample n sounds at n / sample_rate.
     Decoding stops once `limit_s` is reached.
     """
     pieces: list[Samples] = []
-    damaged: list[float] = []
+    damaged: list[Span] = []
     position, rate, channels = 0, media.stream.codec_context.sample_rate, media.stream.codec_context.channels
     for frame in _frames(media, damaged):
         samples_CS = _planar(frame)
         if samples_CS.shape[0] != channels or frame.sample_rate != rate:
-            damaged.append(position / rate)
+            damaged.append((position / rate, (position + frame.samples) / rate))
             continue
         start_s = media.seconds(frame.pts)
         start = position if start_s is None else round(start_s * rate)
         if position == 0 or abs(start - position) > _JITTER_S * rate:
             if start > position:
+                if position:
+                    damaged.append((position / rate, start / rate))
                 pieces.append(np.zeros((channels, start - position), np.float32))
             samples_CS = samples_CS[:, max(0, position - start) :]
             position = max(position, start)
@@ -49,7 +51,7 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
     return _resample(sound_CS, rate, sample_rate), damaged
 
 
-def _frames(media: Media, damaged: list[float]) -> Any:
+def _frames(media: Media, damaged: list[Span]) -> Any:
     end = 0.0
     packets = media.container.demux(media.stream)
     while True:
@@ -58,7 +60,6 @@ def _frames(media: Media, damaged: list[float]) -> Any:
         except StopIteration:
             return
         except av.error.FFmpegError:  # the demuxer cannot go on: what is missing shows in the length
-            damaged.append(end)
             return
         try:
             for frame in packet.decode():
@@ -66,7 +67,8 @@ def _frames(media: Media, damaged: list[float]) -> Any:
                 end = (media.seconds(frame.pts) or end) + frame.samples / frame.sample_rate
         except av.error.FFmpegError:
             at = media.seconds(packet.pts)
-            damaged.append(end if at is None else at)
+            at = end if at is None else at
+            damaged.append((at, at + _JITTER_S))
 
 
 def _planar(frame: Any) -> Samples:
