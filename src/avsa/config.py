@@ -107,6 +107,7 @@ class Audio(Section):
     mels: Count = 128
     window: Count = 512  # samples: 21 ms at 24 kHz
     hop: Count = 240  # samples: 10 ms at 24 kHz
+    statistics_clips: Count = 2000  # of the training split, on which normalisation is measured
 
 
 class Translator(Section):

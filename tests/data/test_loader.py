@@ -1,3 +1,5 @@
+import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
@@ -118,6 +120,12 @@ def test_a_store_without_its_shard(tmp_path: Path) -> None:
     store = write_store(tmp_path, [ordinary_clip(0)])
     (tmp_path / "shard-00000.tar").unlink()
     with pytest.raises(UserError, match=r"shard-00000.tar: No such file"):
+        list(ClipLoader(store, VIEWS, batch=1, workers=1).epoch(0))
+
+
+def test_a_killed_worker_is_one_line(store: ClipStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ClipStore, "read", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match=r"^a decoding process was killed.*lower engine\.workers"):
         list(ClipLoader(store, VIEWS, batch=1, workers=1).epoch(0))
 
 

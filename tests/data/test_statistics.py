@@ -56,7 +56,9 @@ def test_statistics_are_those_of_the_views(store: ClipStore, tmp_path: Path) -> 
 
 def test_fewer_clips_on_request_and_the_same_ones_again(store: ClipStore, tmp_path: Path) -> None:
     some, again, others, every = (
-        compute_statistics(store, VIEWS, AUDIO, seed, tmp_path / "s.npz", clips=clips, progress=False).mean_CM
+        compute_statistics(
+            store, VIEWS, AUDIO.model_copy(update={"statistics_clips": clips}), seed, tmp_path / "s.npz", progress=False
+        ).mean_CM
         for seed, clips in ((0, 3), (0, 3), (1, 3), (0, 100))
     )
     np.testing.assert_array_equal(some, again)

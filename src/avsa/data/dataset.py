@@ -47,26 +47,14 @@ class ClipExamples(Dataset[Batch]):
         usable: indices of the clips that are long enough for the moments asked for.
 
     Raises:
-        UserError: on construction, if the clips' sizes or rates differ or all are too short.
+        UserError: on construction, as `usable_clips`.
     """
 
     def __init__(self, store: ClipStore, views: Views, seed: int, moments: int) -> None:
         self.store, self.views, self.seed, self.moments = store, views, seed, moments
         self.sample = ViewSampler(views)
         self.clip = store[0]
-        self.usable: list[int] = []
-        for index, clip in enumerate(store.clips):
-            _check_form(clip, self.clip)
-            first, last = window_range(clip, views)
-            if last - first + 1 >= moments:
-                self.usable.append(index)
-        if not self.usable:
-            raise UserError(
-                f"no clip of {store.root} is long enough for {moments} moment(s) of {views.frames} frames and "
-                f"{views.audio_s:g} s of sound"
-            )
-        if len(self.usable) < len(store):
-            log.warning("%d of %d clips are too short and left out", len(store) - len(self.usable), len(store))
+        self.usable = usable_clips(store, views, moments)
 
     def __getitems__(self, examples: list[Example]) -> Batch | Failure:
         try:
@@ -121,13 +109,36 @@ class ClipExamples(Dataset[Batch]):
         )
 
 
-def _check_form(clip: Clip, first: Clip) -> None:
-    for name in ("width", "height", "fps", "sample_rate"):
-        if getattr(clip, name) != getattr(first, name):
-            raise UserError(
-                f"clip {clip.id} has {name} {getattr(clip, name)}, clip {first.id} has {getattr(first, name)}: "
-                "ingest all clips of a store with the same settings"
-            )
+def usable_clips(store: ClipStore, views: Views, moments: int) -> list[int]:
+    """Indices of the clips that are long enough for the moments asked for; a warning says if some are not.
+
+    Raises:
+        UserError: the clips' sizes or rates differ, or all are too short.
+    """
+    usable, form = [], ("width", "height", "fps", "sample_rate")
+    for index, clip in enumerate(store.clips):
+        for name in form:
+            if getattr(clip, name) != getattr(store[0], name):
+                raise UserError(
+                    f"clip {clip.id} has {name} {getattr(clip, name)}, clip {store[0].id} has {getattr(store[0], name)}"
+                    ": ingest all clips of a store with the same settings"
+                )
+        first, last = window_range(clip, views)
+        if last - first + 1 >= moments:
+            usable.append(index)
+    if not usable:
+        raise UserError(
+            f"no clip of {store.root} is long enough for {moments} moment(s) of {views.frames} frames and "
+            f"{views.audio_s:g} s of sound"
+        )
+    if len(usable) < len(store):
+        log.warning("%d of %d clips are too short and left out", len(store) - len(usable), len(store))
+    return usable
+
+
+def undecodable(store: ClipStore, clip: Clip, error: ValueError) -> UserError:
+    """The user's view of a decoding error."""
+    return UserError(f"clip {clip.id} in {store.root / clip.shard}: {error}; ingest it again")
 
 
 def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

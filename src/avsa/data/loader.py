@@ -121,13 +121,21 @@ class ClipLoader:
         """The batches of an epoch from the `start_step`-th on; what lies before is not decoded.
 
         Raises:
-            UserError: a clip cannot be read or decoded; its id is in the message.
+            UserError: a clip cannot be read or decoded (its id is in the message), or a worker died.
         """
         self.steps.epoch, self.steps.start = epoch, start_step
-        for batch in self._loader:
-            if isinstance(batch, Failure):
-                raise UserError(batch.message)
-            yield batch
+        try:
+            for batch in self._loader:
+                if isinstance(batch, Failure):
+                    raise UserError(batch.message)
+                yield batch
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            raise UserError(
+                "a decoding process was killed, probably for want of memory: lower engine.workers, "
+                "or in a container give it more shared memory (--shm-size)"
+            ) from error
 
 
 def _as_is(batch: Any) -> Any:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from avsa import config
 from avsa.clips.store import ClipStore
+from avsa.data.dataset import undecodable, usable_clips
 from avsa.data.decode import decode_audio
 from avsa.data.draw import ViewSampler, draw_windows
 from avsa.data.sound import audio_features, audio_samples, crop_rotation
@@ -104,27 +105,26 @@ def compute_statistics(
     seed: int,
     out: Path,
     *,
-    clips: int = 2000,
     progress: bool = True,
 ) -> Statistics:
-    """Statistics of the sound of `clips` clips (all, if there are fewer) drawn without replacement, one moment and K
-    crops of each, without mirroring and gain; written to `out`.
+    """Statistics of the sound of `audio.statistics_clips` clips (all, if there are fewer) drawn without replacement,
+    one moment and K crops of each, without mirroring and gain; written to `out`.
 
     Raises:
-        UserError: a clip cannot be decoded, or `out` cannot be written.
+        UserError: clips of different sizes or rates, one that cannot be decoded, or `out` cannot be written.
     """
     views = views.model_copy(update={"mirror": 0.0, "gain_jitter": 0.0})
     features, sample = audio_features(views, audio, store[0].sample_rate), ViewSampler(views)
     samples = audio_samples(views, store[0].sample_rate)
     moments = RunningMoments()
-    chosen = np.random.default_rng(seed).permutation(len(store))[:clips]
+    chosen = np.random.default_rng(seed).permutation(usable_clips(store, views, 1))[: audio.statistics_clips]
     for index in tqdm(chosen, desc="feature statistics", unit="clip", disable=None if progress else True):
         clip, key = store[int(index)], (seed, 0, 0, int(index))
         (window,) = draw_windows(clip, views, 1, *key)
         try:
             foa_CS = decode_audio(store.read(clip, "flac"), window.first_sample, samples)
         except ValueError as error:
-            raise UserError(f"clip {clip.id} in {store.root / clip.shard}: {error}; ingest it again") from None
+            raise undecodable(store, clip, error) from None
         drawn = sample(*key, 0)
         rotation_1K44 = crop_rotation(drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK, drawn.mirror_K)
         moments.add(features(torch.from_numpy(foa_CS)[None], rotation_1K44)[0])
