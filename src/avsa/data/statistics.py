@@ -16,8 +16,6 @@ from tqdm import tqdm
 
 from avsa import config
 from avsa.clips.store import ClipStore
-from avsa.data.dataset import undecodable, usable_clips
-from avsa.data.decode import decode_audio
 from avsa.data.draw import ViewSampler, draw_windows
 from avsa.data.sound import audio_features, audio_samples, crop_rotation
 from avsa.errors import UserError
@@ -113,6 +111,9 @@ def compute_statistics(
     Raises:
         UserError: clips of different sizes or rates, one that cannot be decoded, or `out` cannot be written.
     """
+    from avsa.data.dataset import undecodable, usable_clips  # with PyAV, which normalising does without
+    from avsa.data.decode import decode_audio
+
     views = views.model_copy(update={"mirror": 0.0, "gain_jitter": 0.0})
     features, sample = audio_features(views, audio, store[0].sample_rate), ViewSampler(views)
     samples = audio_samples(views, store[0].sample_rate)
