@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import av
 import numpy as np
 from pydantic import BaseModel
 
@@ -113,8 +114,10 @@ class _Conversion:
             self._run()
         except RefusedError as refused:
             self._forget(refused)
-        except OSError:
-            raise
+        except OSError as error:
+            if not isinstance(error, av.error.FFmpegError):  # the disk's, not the recording's
+                raise
+            self._forget(RefusedError("error", str(error)))
         except Exception as error:  # a damaged file may break anything; the rest must go on
             self._forget(RefusedError("error", f"{type(error).__name__}: {error}"))
         return self.index

@@ -33,6 +33,7 @@ class Reel:
                 until_s = (last_s + time_s) / 2
                 gap = time_s - last_s > _GAP_S
                 if gap:
+                    self.media.check_gap(last_s, time_s)
                     until_s = last_s + self.step_s
                     self.damaged.append((until_s, time_s))
                 while number / self.fps <= until_s:

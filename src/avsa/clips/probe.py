@@ -13,6 +13,7 @@ from avsa.clips.ledger import RefusedError
 
 Span = tuple[float, float]  # from, to; seconds
 
+_LONGEST_GAP_S = 600.0
 _ORIGIN_FROM_S = 0.5  # a file whose time starts later than this was cut from a longer one
 
 
@@ -28,6 +29,12 @@ class Media:
     def seconds(self, pts: int | None) -> float | None:
         """A timestamp of this stream as seconds from time zero."""
         return None if pts is None else float(pts * self.stream.time_base) - self.origin_s
+
+    def check_gap(self, from_s: float, to_s: float) -> None:
+        """Raises RefusedError where timestamps jump so far that filling the gap would fill the memory."""
+        if to_s - from_s > _LONGEST_GAP_S:
+            reason = f"the {self.stream.type}'s timestamps jump from {from_s:.0f} to {to_s:.0f} s"
+            raise RefusedError("decode", reason, to_s - from_s, _LONGEST_GAP_S)
 
     def close(self) -> None:
         self.container.close()

@@ -17,6 +17,7 @@ from avsa.clips.probe import Media, Span
 
 Samples = npt.NDArray[np.float32]
 
+_LAYOUTS = {4: "quad", 6: "5.1"}  # any layout of as many channels: they are kept apart
 _JITTER_S = 0.04  # timestamps of milliseconds and of whole packets wander by less; more is a real gap
 
 
@@ -26,9 +27,10 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
     Gaps in the timestamps are filled with silence, overlaps are cut, so that sample n sounds at n / sample_rate.
     Decoding stops once `limit_s` is reached.
     """
-    pieces: list[Samples] = []
+    codec = media.stream.codec_context
+    position, rate, channels = 0, codec.sample_rate, codec.channels
+    out = _Resampled(channels, rate, sample_rate)
     damaged: list[Span] = []
-    position, rate, channels = 0, media.stream.codec_context.sample_rate, media.stream.codec_context.channels
     for frame in _frames(media, damaged):
         samples_CS = _planar(frame)
         if samples_CS.shape[0] != channels or frame.sample_rate != rate:
@@ -37,18 +39,18 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
         start_s = media.seconds(frame.pts)
         start = position if start_s is None else round(start_s * rate)
         if position == 0 or abs(start - position) > _JITTER_S * rate:
+            media.check_gap(position / rate, start / rate)
             if start > position:
                 if position:
                     damaged.append((position / rate, start / rate))
-                pieces.append(np.zeros((channels, start - position), np.float32))
+                out.add(np.zeros((channels, start - position), np.float32))
             samples_CS = samples_CS[:, max(0, position - start) :]
             position = max(position, start)
-        pieces.append(samples_CS)
+        out.add(samples_CS)
         position += samples_CS.shape[1]
         if position > limit_s * rate:
             break
-    sound_CS = np.concatenate(pieces, axis=1) if pieces else np.zeros((channels, 0), np.float32)
-    return _resample(sound_CS, rate, sample_rate), damaged
+    return out.finish(), damaged
 
 
 def _frames(media: Media, damaged: list[Span]) -> Any:
@@ -81,10 +83,25 @@ def _planar(frame: Any) -> Samples:
     return np.asarray(data * scale, np.float32)
 
 
-def _resample(sound_CS: Samples, rate: int, target: int) -> Samples:
-    if rate == target or sound_CS.shape[1] == 0:
-        return sound_CS
-    from scipy.signal import resample_poly  # slow to import, and not needed at the training rate
+class _Resampled:
+    """Takes samples piece by piece, so that only those at the target rate stay in memory."""
 
-    ratio = Fraction(target, rate)
-    return np.stack([resample_poly(x, ratio.numerator, ratio.denominator).astype(np.float32) for x in sound_CS])
+    def __init__(self, channels: int, rate: int, target: int) -> None:
+        self._layout, self._rate, self._taken = _LAYOUTS[channels], rate, 0
+        self._pieces: list[Samples] = [np.zeros((channels, 0), np.float32)]
+        same = rate == target
+        self._resampler: Any = None if same else av.AudioResampler(format="fltp", layout=self._layout, rate=target)
+
+    def add(self, samples_CS: Samples) -> None:
+        if self._resampler is None:
+            self._pieces.append(samples_CS)
+        elif samples_CS.shape[1]:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples_CS), format="fltp", layout=self._layout)
+            frame.sample_rate, frame.pts, frame.time_base = self._rate, self._taken, Fraction(1, self._rate)
+            self._taken += samples_CS.shape[1]
+            self._pieces += [piece.to_ndarray() for piece in self._resampler.resample(frame)]
+
+    def finish(self) -> Samples:
+        if self._taken:
+            self._pieces += [piece.to_ndarray() for piece in self._resampler.resample(None)]
+        return np.concatenate(self._pieces, axis=1)

@@ -3,7 +3,8 @@
 A store is a folder: ``shard-00000.tar`` ... (plain ustar, readable as WebDataset), ``manifest.jsonl`` with one `Clip`
 per line, ``refused.jsonl`` (`avsa.clips.ledger`) and, where the source had one, ``classes.json``. A clip's members are
 
-- ``<id>.mp4``: H.264, yuv420p, no B-frames, closed groups of ``gop`` frames; frame n is shown at n / fps;
+- ``<id>.mp4``: H.264, 4:2:0, 8 bit, no B-frames, closed groups of at most ``gop`` frames; frame n is shown at n / fps;
+  colour matrix and range are the source's, as tagged;
 - ``<id>.flac``: 4 channels ACN/SN3D, 16 bit; sample 0 sounds at the time of frame 0;
 - ``<id>.segm.png`` (optional): label maps, T*H x W, 8-bit grey, map t belongs to the time t / label_fps;
 - ``<id>.json``: the ground truth cut to the clip, with the clip's source and start.

@@ -65,7 +65,7 @@ def encode_flac(sound_CS: Samples, sample_rate: int) -> bytes:
     container: Any = av.open(buffer, "w", format="flac")
     stream = container.add_stream("flac", rate=sample_rate, layout="quad")
     stream.codec_context.format, stream.codec_context.thread_count = "s16", 1
-    packed = np.clip(np.rint(sound_CS * 32767), -32768, 32767).astype(np.int16).T.reshape(1, -1)
+    packed = np.clip(np.rint(sound_CS * 32768), -32768, 32767).astype(np.int16).T.reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(packed), format="s16", layout="quad")
     frame.sample_rate, frame.pts, frame.time_base = sample_rate, 0, Fraction(1, sample_rate)
     container.mux(stream.encode(frame))
