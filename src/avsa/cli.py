@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -13,7 +14,8 @@ from avsa.resolve import Resolved, resolve
 
 app = typer.Typer(
     help="Audio-visual spatial alignment: self-supervised learning from 360° video with first-order ambisonics. "
-    "Values come from params.yaml; `avsa config` shows them all. The pipeline of these verbs is run by `dvc repro`.",
+    "Values come from params.yaml; `avsa config` shows them all. The pipeline of these verbs is run by `dvc repro`. "
+    "With --debug, an error shows its traceback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -137,17 +139,34 @@ def inspect(
 
 
 def main() -> None:
-    """Run a verb; a :class:`UserError` is one line and exit code 2, with a traceback only under ``--debug``."""
+    """Run a verb.
+
+    A :class:`UserError`, or a file that cannot be read or written, is one line and exit code 2, with a traceback only
+    under ``--debug``. SIGTERM ends a verb as an exception does, so that its run is recorded as killed; training, which
+    saves first, handles it itself.
+    """
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except UserError as error:
+    except (UserError, OSError) as error:
         if debug:
             raise
-        typer.secho(f"avsa: {error}", fg=typer.colors.RED, err=True)
+        typer.secho(f"avsa: {_one_line(error)}", fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
+
+
+def _terminate(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # launchers tend to send it twice: let the cleaning up finish
+    raise SystemExit(128 + number)
+
+
+def _one_line(error: UserError | OSError) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split())
 
 
 def _resolve(params: Path | None, base: str | None, overrides: list[str] | None) -> Resolved:

@@ -36,7 +36,7 @@ class Synth(Section):
     sample_rate: Count = 24000
     label_fps: Positive = 4.0
     places: Count = 12  # shared by all splits: a place has a look (stuff) and an ambience
-    objects: tuple[Count, Count] = (1, 3)  # sounding objects in a scene, inclusive
+    objects: tuple[Count, Count] = (1, 4)  # sounding objects in a scene, inclusive
     distractors: tuple[int, int] = (0, 2)  # silent objects in a scene, inclusive
     radius_deg: tuple[Positive, Positive] = (12.0, 20.0)  # angular radius of an object
     ambience_db: float = -2.0  # level of the place's sound against the objects' sum

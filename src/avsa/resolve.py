@@ -21,6 +21,7 @@ from avsa.errors import UserError
 
 PARAMS = Path("params.yaml")
 DEFAULT = "default"
+_SHOWN = 80  # characters of a refused value
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def resolve(params: Path | None = None, overrides: Sequence[str] = (), base: str
         origins.update({path: origin for path, _ in _leaves(layer)})
         merged = _merge(merged, layer)
     merged["base"] = str(first)
+    if base:
+        origins["base"] = "--base"
     try:
         return Resolved(Config.model_validate(_merge(Config().model_dump(), merged)), origins)
     except ValidationError as error:
@@ -86,6 +89,8 @@ def _read(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if content is None:
@@ -131,7 +136,7 @@ def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, dict) and tree:
+    if isinstance(tree, dict):
         for key, value in tree.items():
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     elif path:
@@ -143,24 +148,31 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> str:
     path = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
-    origin = next((origins[key] for key in origins if key == path or path.startswith(key + ".")), None)
+    origin = next(
+        (origins[key] for key in origins if f"{path}.".startswith(f"{key}.") or key.startswith(f"{path}.")), ""
+    )
     if first["type"] == "extra_forbidden":
-        parent, _, key = path.rpartition(".")
-        near = difflib.get_close_matches(key, _field_names(first["loc"]), n=1, cutoff=0.5)
-        hint = f"; did you mean '{'.'.join(filter(None, [parent, near[0]]))}'?" if near else ""
-        message = f"unknown key{hint}"
+        message = f"unknown key{_hint(first['loc'])}"
+    elif first["type"] != "value_error":
+        shown = repr(first["input"])
+        message += f", got {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + '...'}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    given = "" if first["type"] in {"extra_forbidden", "value_error"} else f", got {first['input']!r}"
-    return f"{origin + ': ' if origin else ''}{path + ': ' if path else ''}{message}{given}{more}"
+    return ": ".join(filter(None, (origin, path, message + more)))
+
+
+def _hint(location: tuple[int | str, ...]) -> str:
+    """What an unknown key may have meant: a near one of its section, or the same name in another section."""
+    *parents, key = (str(part) for part in location)
+    names = _field_names(location[:-1])
+    near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
+    elsewhere = [path for path, _ in _leaves(Config().model_dump()) if path.endswith(f".{key}")]
+    meant = [".".join([*parents, *near])] if near else elsewhere
+    return f"; did you mean '{meant[0]}'?" if meant else f"; known here: {', '.join(names)}"
 
 
 def _field_names(location: tuple[int | str, ...]) -> list[str]:
-    """Names of the fields of the section that holds the last part of ``location``."""
-    model: Any = Config
-    for part in location[:-1]:
-        fields = getattr(model, "model_fields", {})
-        if part in fields:
-            model = fields[part].annotation
-        while get_args(model):
-            model = get_args(model)[-1]
-    return list(getattr(model, "model_fields", {}))
+    """Names of the fields of the section at ``location``."""
+    kind: Any = Config
+    for part in location:
+        kind = kind.model_fields[part].annotation if hasattr(kind, "model_fields") else get_args(kind)[-1]
+    return list(kind.model_fields)

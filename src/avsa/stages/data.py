@@ -35,8 +35,8 @@ def run_stats(resolved: Resolved) -> None:
     from avsa.data.statistics import compute_statistics
 
     config = resolved.config
+    store = ClipStore(paths.clips(config), "train")
     with stage_run(resolved, "stats", "stats"):
-        store = ClipStore(paths.clips(config), "train")
         compute_statistics(store, config.views, config.audio, 0, paths.statistics(config))
 
 

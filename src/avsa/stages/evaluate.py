@@ -21,6 +21,7 @@ from avsa.resolve import Resolved
 from avsa.stages import paths
 from avsa.stages.inputs import build_views
 from avsa.tasks.binary import BinaryTask, Features, Setting, evaluate, extract
+from avsa.tasks.pretrain import AUDIO_CHANNELS
 from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 
 TRANSLATED = frozenset({"avts", "avsa", "avc-multi", "hard-only"})  # objectives that train the translators
@@ -36,7 +37,12 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
     if task not in get_args(BinaryTask):
         raise UserError(f"no task {task!r}: choose one of {', '.join(get_args(BinaryTask))}")
     name: BinaryTask = "avsa-bin" if task == "avsa-bin" else "avc-bin"
-    network = load_network(paths.network(checkpoint, seed))[0]
+    path = paths.network(checkpoint, seed)
+    network = load_network(path)[0]
+    if network.spec.audio_channels != AUDIO_CHANNELS[config.audio.kind]:
+        raise UserError(
+            f"{path}: listens to {network.spec.audio_channels} channels, but audio.kind is {config.audio.kind}"
+        )
     device = distributed.setup(config.engine)
     network.to(device)
     out = paths.evaluation(checkpoint, task, seed)
@@ -50,7 +56,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
             run.log({key: accuracy.value, f"{key}-low": accuracy.low, f"{key}-high": accuracy.high}, step=0)
             records.append(
                 {
-                    "model": f"r2plus1d-{config.model.video_depth} ×{config.model.width:g}",
+                    "model": f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}",
                     "pretext": checkpoint,
                     "task": task,
                     "setting": str(setting),

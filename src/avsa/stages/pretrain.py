@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import shutil
 from collections import defaultdict
 from collections.abc import Callable
 from itertools import islice
@@ -108,11 +109,15 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         )
         _write_curve(out / CURVE, run)
         write_run_file(out / RUN_FILE, run)
+        shutil.rmtree(state)  # what is done is kept by its outputs: started again, after a change of code, it trains
 
 
 def _phase(
     config: Config, network: AVSANetwork, phase: PhaseConfig, name: str, seed: int, device: torch.device
 ) -> Phase:
+    if phase.batch % config.engine.accumulate:
+        parts = config.engine.accumulate
+        raise UserError(f"{name}: a batch of {phase.batch} clips cannot be split into engine.accumulate={parts} parts")
     objective = ContrastiveObjective(phase.objective, config.pretrain.candidates, config.pretrain.temperature)
     drawn = config.views.model_copy(update={"crops": phase.crops})
     loader = ClipLoader(
@@ -133,17 +138,26 @@ def _phase(
 
 def _validation(config: Config, task: PretrainTask, device: torch.device) -> Callable[[], dict[str, float]] | None:
     """Scores held-out clips, the same views every time: does a sound's viewpoint stand out among its clip's own K?"""
-    store = ClipStore(paths.clips(config), "val")
-    if not len(store) or not config.engine.val_batches:
+    splits = {clip.split for clip in ClipStore(paths.clips(config))}
+    if "val" not in splits or not config.engine.val_batches:
         return None
+    trained = task.objective
+    alone = ContrastiveObjective(trained.name, trained.candidate_set, trained.temperature, gather=False)
+    task = PretrainTask(task.model, task.views, alone)  # every rank scores the same clips: they are not gathered
     loader = ClipLoader(
-        store, without_augmentation(config.views), batch=config.evaluate.batch, shuffle=False, drop_last=False
+        ClipStore(paths.clips(config), "val"),
+        without_augmentation(config.views),
+        batch=config.evaluate.batch,
+        shuffle=False,
+        drop_last=False,
     )
 
     def validate() -> dict[str, float]:
         totals: dict[str, float] = defaultdict(float)
         rows = 0
         for batch in islice(loader.epoch(0), config.engine.val_batches):
+            if len(set(batch.ids)) < 2:  # the rest of a last batch: nothing to tell a clip from
+                continue
             with autocast(device, config.engine.precision):
                 loss, metrics = task.step(batch.to(device))
             rows += len(batch.ids)

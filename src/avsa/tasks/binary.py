@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -19,13 +19,15 @@ from torch.nn import functional as F
 
 from avsa.ambisonics.foa import yaw
 from avsa.config import Evaluate
-from avsa.data.batch import Batch
-from avsa.data.views import Views
 from avsa.errors import UserError
 from avsa.models.heads import BinaryHead
 from avsa.models.network import AVSANetwork
 from avsa.tasks.interval import Accuracy, clustered_accuracy
 from avsa.tasks.pretrain import encode
+
+if TYPE_CHECKING:  # the task needs no decoder to be imported
+    from avsa.data.batch import Batch
+    from avsa.data.views import Views
 
 BinaryTask = Literal["avc-bin", "avsa-bin"]
 Translation = Literal["none", "audio", "video", "concat", "parallel"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,17 +20,20 @@ class Accuracy:
 
 
 def clustered_accuracy(right_P: Tensor, clip_P: Tensor) -> Accuracy:
-    """Mean of P decisions with a normal interval whose standard error is robust to correlation within a clip.
+    """Mean of P decisions with an interval that is robust to correlation within a clip.
 
     Cluster-robust variance of a mean (Liang and Zeger 1986): with residual sums e_c over the decisions of clip c of C,
-    var = C/(C − 1) · Σ e_c² / P².
+    var = C/(C − 1) · Σ e_c² / P². Score interval (Wilson 1927) for as many independent decisions as have this
+    variance, p(1 − p)/var; where nothing varies, for C: the interval of 100 % right is not a point.
     """
     right = right_P.double()
     mean = right.mean()
     _, index = clip_P.unique(return_inverse=True)
     clips = int(index.max()) + 1
     sums = torch.zeros(clips, dtype=torch.float64).index_add_(0, index, right - mean)
-    error = (clips / max(clips - 1, 1) * sums.square().sum()).sqrt() / len(right)
-    half = 1.959964 * error
-    low, high = (mean - half).clamp(0, 1), (mean + half).clamp(0, 1)
-    return Accuracy(100 * float(mean), 100 * float(low), 100 * float(high), len(right))
+    variance = float(clips / max(clips - 1, 1) * sums.square().sum() / len(right) ** 2)
+    p, z2 = float(mean), 1.959964**2
+    independent = p * (1 - p) / variance if variance > 1e-12 else clips
+    middle = (p + z2 / (2 * independent)) / (1 + z2 / independent)
+    half = math.sqrt(z2 * (p * (1 - p) / independent + z2 / (4 * independent**2))) / (1 + z2 / independent)
+    return Accuracy(100 * p, 100 * max(middle - half, 0), 100 * min(middle + half, 1), len(right))

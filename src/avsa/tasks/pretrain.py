@@ -6,14 +6,17 @@ Shapes: N rows (clips × moments), K viewpoints, D features, and as in :mod:`avs
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from avsa.config import Audio, Model
-from avsa.data.batch import Batch
-from avsa.data.views import Views
 from avsa.losses import ContrastiveObjective
 from avsa.models.network import AVSANetwork, NetworkSpec
+
+if TYPE_CHECKING:  # the task needs no decoder to be imported
+    from avsa.data.batch import Batch
+    from avsa.data.views import Views
 
 AUDIO_CHANNELS = {"mono": 1, "stereo": 2, "ambisonics": 4, "ambisonics+intensity": 7}
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RUN_FILE = "run.json"
+SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True)
@@ -71,18 +72,16 @@ class Silent:
 
 
 def tracking_uri(chosen: str, root: Path | None = None) -> str:
-    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder by its absolute path.
+    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder; a SQLite path is made absolute.
 
-    DVC runs some experiments in temporary copies of the project; ``DVC_ROOT`` or a relative path would lose their runs,
-    so the folder that holds the real ``.git`` is meant.
+    DVC runs some experiments in temporary copies of the project below ``.dvc/tmp/exps``, which it deletes: the folder
+    of the project itself is meant.
     """
-    if chosen or os.environ.get("MLFLOW_TRACKING_URI"):
-        return chosen or os.environ["MLFLOW_TRACKING_URI"]
     folder = (root or Path.cwd()).resolve()
-    parts = folder.parts
-    if ".dvc" in parts and "exps" in parts:
-        folder = Path(*parts[: parts.index(".dvc")])
-    return f"sqlite:///{folder / 'mlflow.db'}"
+    copies = (path for path in folder.parents if path.parts[-3:] == (".dvc", "tmp", "exps"))
+    folder = next((path.parents[2] for path in copies), folder)
+    uri = chosen or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    return f"{SQLITE}{folder / uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else uri
 
 
 @contextmanager
@@ -95,7 +94,8 @@ def stage_run(resolved: Resolved, stage: str, name: str, remembered: Path | None
         resolved: the configuration; recorded as the artifact ``config.yaml`` and as params ``cfg.*``.
         stage: the verb, recorded as the tag ``avsa.stage``.
         name: what the run is called.
-        remembered: a file that keeps the run's id across interruptions; where it exists, that run is continued.
+        remembered: a file that keeps the run's id across interruptions; where it exists, that run is continued, unless
+            the store does not have it any more.
 
     Raises:
         UserError: the tracking store cannot be reached.
@@ -106,24 +106,26 @@ def stage_run(resolved: Resolved, stage: str, name: str, remembered: Path | None
     uri = tracking_uri(resolved.config.tracking.uri)
     mlflow.set_tracking_uri(uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces every monitor and migration
-    old = read_run_file(remembered) if remembered else None
+    _check_local(uri)
     try:
+        client = mlflow.MlflowClient()
         if mlflow.get_experiment_by_name(resolved.config.tracking.experiment) is None:
             mlflow.create_experiment(resolved.config.tracking.experiment, artifact_location=_artifacts(uri))
         mlflow.set_experiment(resolved.config.tracking.experiment)
-        again = old["run_id"] if old and old["tracking_uri"] == uri else None
+        again = _remembered(client, remembered, uri) if remembered else None
         active = mlflow.start_run(run_id=again, run_name=None if again else name, log_system_metrics=True)
     except (MlflowException, OSError) as error:
         raise UserError(f"{uri}: the tracking store cannot be used: {' '.join(str(error).split())[:200]}") from None
-    run = Run(mlflow.MlflowClient(), active.info.run_id, uri)
-    if remembered:
-        write_run_file(remembered, run)
+    run = Run(client, active.info.run_id, uri)
     status = "FAILED"
     try:
-        if again is None:
-            flat = {f"cfg.{key}": str(value)[:6000] for key, value in resolved.flat().items()}
-            mlflow.log_params(flat)
+        if remembered:
+            write_run_file(remembered, run)
+        flat = {f"cfg.{key}": str(value)[:6000] for key, value in resolved.flat().items()}
+        known = active.data.params  # a continued run keeps what it began with: params cannot change
+        if missing := {key: value for key, value in flat.items() if key not in known}:
             mlflow.log_dict(resolved.config.model_dump(mode="json"), "config.yaml")
+            mlflow.log_params(missing)
         mlflow.set_tags({"avsa.stage": stage, **_code_version(), **_dvc_stage()})
         yield run
         status = "FINISHED"
@@ -143,15 +145,48 @@ def write_run_file(path: Path, run: Run) -> None:
 
 
 def read_run_file(path: Path) -> dict[str, str] | None:
-    """The content of a run file, or None where there is none."""
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    """The content of a run file, or None where there is none; :class:`UserError` if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return {"run_id": content["run_id"], "tracking_uri": content["tracking_uri"]}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path}: not a run file: delete it") from None
+
+
+def _remembered(client: MlflowClient, path: Path, uri: str) -> str | None:
+    """The id of the run to continue, None where there is none or the store has lost it."""
+    from mlflow.exceptions import MlflowException
+
+    old = read_run_file(path)
+    if old is None or old["tracking_uri"] != uri:
+        return None
+    try:
+        return old["run_id"] if client.get_run(old["run_id"]).info.lifecycle_stage == "active" else None
+    except MlflowException:
+        return None
+
+
+def _check_local(uri: str) -> None:
+    """Refuse at once a SQLite file that cannot be used; MLflow would try it again for minutes."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab+") as file:  # an empty file is an empty database
+            file.seek(0)
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"{uri}: the tracking store cannot be used: {error.strerror}") from None
+    if head not in (b"", b"SQLite format 3\0"):
+        raise UserError(f"{uri}: the tracking store cannot be used: not a SQLite database")
 
 
 def _artifacts(uri: str) -> str | None:
     """Artifacts of a local store lie beside its database, not in whatever folder a command was started in."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").as_uri()
+    return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
 
 
 def _code_version() -> dict[str, Any]:
