@@ -37,7 +37,7 @@ def test_every_named_experiment_resolves(overlay: str, monkeypatch: pytest.Monke
 def test_the_tree_is_frozen_and_fits_together() -> None:
     config = Config()
     with pytest.raises(ValidationError, match="frozen"):
-        config.synth.train = 3  # type: ignore[misc]
+        config.synth.train = 3
     with pytest.raises(ValidationError, match=r"views need 1 s but clips.clip_s is 0.9"):
         Config.model_validate({"clips": {"clip_s": 0.9}})
     with pytest.raises(ValidationError, match=r"views need 2 s but clips.clip_s is 1.5"):
