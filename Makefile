@@ -1,6 +1,7 @@
 # make demo · test · ui · study · smoke · lint · bench · lock     (PYTHON=... names another Python 3.11)
 PYTHON ?= python3.11
 BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS ?= $(shell nproc)
 
 .PHONY: demo study smoke test lint ui bench lock
