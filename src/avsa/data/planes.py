@@ -21,9 +21,10 @@ def crop_rgb(y_BTHW: Tensor, uv_BT2hw: Tensor, rgb_B34: Tensor, azimuth_BKP: Ten
     """
     B, _, H, W = y_BTHW.shape
     # Two pixels of luma around the panorama and one of chroma: so one grid serves both.
-    turns = azimuth_BKP / (2 * math.pi)
-    across = (turns - torch.round(turns)) * (-2 * W / (W + 4))
-    grid_BKP2 = torch.stack((across, elevation_BKP * (-2 / math.pi * H / (H + 4))), -1)
+    turns = azimuth_BKP / (-2 * math.pi)
+    grid_BKP2 = torch.empty((*turns.shape, 2), device=turns.device)
+    torch.mul(turns.sub_(torch.round(turns)), 2 * W / (W + 4), out=grid_BKP2[..., 0])
+    torch.mul(elevation_BKP, -2 / math.pi * H / (H + 4), out=grid_BKP2[..., 1])
     y_BTKP = _sample(_framed(y_BTHW, 2), grid_BKP2)
     uv_B2TKP = _sample(_framed(uv_BT2hw.transpose(1, 2).flatten(1, 2), 1), grid_BKP2)
     rgb = torch.baddbmm(rgb_B34[:, :, 3:], rgb_B34[:, :, :1], y_BTKP.view(B, 1, -1))
