@@ -10,6 +10,7 @@ RESULTS = Path("reports/results.json")
 METRICS = Path("reports/metrics.json")
 PICTURES = Path("reports/pictures")
 PAGE = Path("reports/index.html")
+CURVES = Path("reports/curves")
 
 
 def raw(config: Config) -> Path:

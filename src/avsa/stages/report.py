@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -45,6 +46,7 @@ def _report(config: Config, run: Run) -> None:
     paths.PICTURES.mkdir(parents=True, exist_ok=True)
     for old in paths.PICTURES.glob("*.png"):
         old.unlink()
+    _copy_curves(config)
     store = ClipStore(paths.clips(config))
     table = binary_table(records, config.pipeline.checkpoints)
     page = Page(
@@ -84,6 +86,15 @@ def _forest(table: Table) -> list[Figure]:
     drawn = {name: forest_plot(table, task, paths.PICTURES / f"{task}.png") for task, name in TASKS.items()}
     caption = "one point per seed with its 95 % interval" + ("; bar: mean over seeds" if table.several_seeds else "")
     return [Figure(path, f"{name}: {caption}; tr.: translators.") for name, path in drawn.items() if path]
+
+
+def _copy_curves(config: Config) -> None:
+    """One file per run in one folder: what ``dvc plots`` draws and compares over commits."""
+    shutil.rmtree(paths.CURVES, ignore_errors=True)
+    paths.CURVES.mkdir(parents=True)
+    for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds):
+        if (curve := paths.checkpoint(name, seed) / CURVE).exists():
+            shutil.copyfile(curve, paths.CURVES / f"{name}-{seed}.csv")
 
 
 def _curves(config: Config) -> list[Figure]:
