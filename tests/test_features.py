@@ -12,7 +12,7 @@ from torch import Tensor
 
 from avsa.ambisonics.foa import encode, mirror, rotate, turn_to
 from avsa.errors import UserError
-from avsa.features import FLOOR, KINDS, RELATIVE_FLOOR, AudioFeatures, Normalise
+from avsa.features import FLOOR, KINDS, RELATIVE_FLOOR, AudioFeatures
 
 REFERENCE = Path(__file__).parent / "reference" / "mel.npz"
 DEMO: dict[str, Any] = {"sample_rate": 8000, "window": 256, "hop": 160, "mels": 40, "frames": 30}
@@ -185,23 +185,3 @@ def test_wrong_arguments_are_explained() -> None:
         AudioFeatures()(torch.zeros(1, 2, 24000), IDENTITY)
     with pytest.raises(UserError, match="give 51 frames, 100 are wanted"):
         AudioFeatures()(torch.zeros(1, 4, 12000), IDENTITY)
-
-
-def test_normalised_features_have_no_mean_and_unit_deviation() -> None:
-    features = AudioFeatures(kind="ambisonics+intensity", **DEMO)(scenes(4), viewpoints(4))
-    normalise = Normalise.measure([features[:3], features[3:]])
-    torch.testing.assert_close(normalise.mean_CM.double(), features.mean((0, 1, 3)), atol=1e-4, rtol=1e-5)
-    result = normalise(features)
-    torch.testing.assert_close(result.mean((0, 1, 3)), torch.zeros(7, 40).double(), atol=1e-4, rtol=0)
-    torch.testing.assert_close(result.std((0, 1, 3), correction=0), torch.ones(7, 40).double(), atol=1e-3, rtol=0)
-
-
-def test_statistics_shared_by_all_channels_are_per_band() -> None:
-    mean_M, std_M = torch.arange(40.0), torch.arange(1.0, 41.0)
-    features = torch.randn(2, 4, 30, 40)
-    torch.testing.assert_close(Normalise(mean_M, std_M)(features), (features - mean_M) / (std_M + 1e-5))
-
-
-def test_statistics_of_nothing_are_refused() -> None:
-    with pytest.raises(UserError, match="no features"):
-        Normalise.measure([])

@@ -10,7 +10,6 @@ O output signals.
 
 import math
 import warnings
-from collections.abc import Iterable
 
 import torch
 import torchaudio  # type: ignore[import-untyped]
@@ -176,40 +175,3 @@ class AudioFeatures(nn.Module):
             return magnitude.clamp_min_(math.sqrt(FLOOR)).log10_().mul_(20)
         levels = magnitude.clamp_min_(FLOOR).log10_().mul_(10)
         return torch.maximum(levels, levels.amax((-2, -1), keepdim=True) - 100)
-
-
-class Normalise(nn.Module):
-    """(x − mean) / (deviation + 1e-5) per channel and mel band, for features (..., C, T, M).
-
-    Args:
-        mean_CM, std_CM: or (M,), where all channels share them.
-    """
-
-    mean_CM: Tensor
-    std_CM: Tensor
-
-    def __init__(self, mean_CM: Tensor, std_CM: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("mean_CM", mean_CM)
-        self.register_buffer("std_CM", std_CM)
-
-    @classmethod
-    def measure(cls, batches: Iterable[Tensor]) -> "Normalise":
-        """The statistics of batches of features (..., C, T, M): population deviation, summed in double precision.
-
-        Raises:
-            UserError: no batch.
-        """
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for batch in batches:
-            flat = batch.double().flatten(0, -4) if batch.ndim > 3 else batch.double()[None]
-            count += flat.shape[0] * flat.shape[2]
-            total, squares = total + flat.sum((0, 2)), squares + flat.square().sum((0, 2))
-        if not count:
-            raise UserError("statistics of no features at all: is the split empty?")
-        mean_CM = total / count
-        return cls(mean_CM.float(), (squares / count - mean_CM**2).clamp_min(0).sqrt().float())
-
-    def forward(self, features: Tensor) -> Tensor:
-        mean, std = self.mean_CM.to(features.dtype), self.std_CM.to(features.dtype)
-        return (features - mean[..., None, :]) / (std[..., None, :] + 1e-5)
