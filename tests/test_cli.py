@@ -201,6 +201,7 @@ def test_a_terminated_stage_is_recorded_as_killed(project: Path) -> None:
         deadline = time.monotonic() + 300
         while process.poll() is None and not list(train.glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
+        assert process.poll() is None, process.communicate()
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGTERM)  # launchers tend to send it twice
         process.communicate(timeout=300)
