@@ -4,6 +4,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export OMP_NUM_THREADS ?= $(shell nproc)
 
+# DVC commits experiments; where git knows nobody, it does so under the project's name.
+export GIT_AUTHOR_NAME ?= $(or $(shell git config user.name),avsa)
+export GIT_AUTHOR_EMAIL ?= $(or $(shell git config user.email),avsa@localhost)
+export GIT_COMMITTER_NAME ?= $(GIT_AUTHOR_NAME)
+export GIT_COMMITTER_EMAIL ?= $(GIT_AUTHOR_EMAIL)
+
 .PHONY: demo study smoke test lint ui bench lock
 .DEFAULT_GOAL := demo
 
@@ -15,8 +21,11 @@ study: .venv/installed  ## the same with three seeds; continues where it was int
 	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]'
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
+# --temp: beside the workspace; make smoke WHERE= runs in it
+WHERE ?= --temp
 smoke: .venv/installed  ## the whole pipeline at its smallest scale: it runs, its figures mean nothing
-	$(BIN)/dvc exp run -S base=configs/smoke.yaml -S 'pipeline.after_avc=[avsa]' -S 'pipeline.checkpoints=[untrained,avsa]'
+	$(BIN)/dvc exp run $(WHERE) -S base=configs/smoke.yaml -S 'pipeline.after_avc=[avsa]' \
+	  -S 'pipeline.checkpoints=[untrained,avsa]'
 
 test: .venv/installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc)

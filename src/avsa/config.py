@@ -132,7 +132,7 @@ class Model(Section):
 class Phase(Section):
     """One phase of a curriculum: an objective for some epochs."""
 
-    objective: Literal["avc", "avc-multi", "avts", "avsa", "hard-only"]
+    objective: Literal["avc", "avc-multi", "avts", "avsa", "avsa+avts", "hard-only"]
     epochs: Count
     batch: Count = 28  # clips in a step, over all ranks and accumulated parts
     crops: Count = 4

@@ -15,6 +15,7 @@ from avsa.data.loader import ClipLoader
 from avsa.data.views import without_augmentation
 from avsa.engine import distributed
 from avsa.errors import UserError
+from avsa.losses import OBJECTIVES
 from avsa.models.checkpoint import load_network
 from avsa.models.network import AVSANetwork
 from avsa.resolve import Resolved
@@ -23,8 +24,6 @@ from avsa.stages.inputs import build_views
 from avsa.tasks.binary import BinaryTask, Features, Setting, evaluate, extract
 from avsa.tasks.pretrain import AUDIO_CHANNELS
 from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
-
-TRANSLATED = frozenset({"avts", "avsa", "avc-multi", "hard-only"})  # objectives that train the translators
 
 
 def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> None:
@@ -50,7 +49,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
         train = _features(config, network, "train", config.evaluate.views_per_clip, device, seed, name)
         test = _features(config, network, "test", config.evaluate.test_views_per_clip, device, seed + 1, name)
         records = []
-        for setting in settings(config, checkpoint):
+        for setting in settings(config, checkpoint, network):
             accuracy = evaluate(network, name, setting, train, test, config.evaluate, seed)
             key = f"{task}/{str(setting).replace(', ', '-').replace(' ', '-')}"
             run.log({key: accuracy.value, f"{key}-low": accuracy.low, f"{key}-high": accuracy.high}, step=0)
@@ -74,13 +73,14 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
         write_run_file(out / RUN_FILE, run)
 
 
-def settings(config: Config, checkpoint: str) -> list[Setting]:
+def settings(config: Config, checkpoint: str, network: AVSANetwork) -> list[Setting]:
     """1 and K crops; with translators too where the run has trained them."""
     phases = config.pretrain.runs.get(checkpoint, [])
-    trained = any(phase.objective in TRANSLATED for phase in phases) and config.model.translator.kind != "none"
+    trained = any(OBJECTIVES[phase.objective].translated for phase in phases)
     crops = sorted({1, config.views.crops})
     plain = [Setting(k, "none") for k in crops]
-    return plain + ([Setting(config.views.crops, config.evaluate.translation)] if trained else [])
+    translator = network.spec.translator != "none" and trained
+    return plain + ([Setting(config.views.crops, config.evaluate.translation)] if translator else [])
 
 
 def _features(

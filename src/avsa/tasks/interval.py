@@ -24,7 +24,8 @@ def clustered_accuracy(right_P: Tensor, clip_P: Tensor) -> Accuracy:
 
     Cluster-robust variance of a mean (Liang and Zeger 1986): with residual sums e_c over the decisions of clip c of C,
     var = C/(C − 1) · Σ e_c² / P². Score interval (Wilson 1927) for as many independent decisions as have this
-    variance, p(1 − p)/var; where nothing varies, for C: the interval of 100 % right is not a point.
+    variance, p(1 − p)/var; at most P, and C where nothing varies:
+    the interval of 100 % right is not a point.
     """
     right = right_P.double()
     mean = right.mean()
@@ -33,7 +34,7 @@ def clustered_accuracy(right_P: Tensor, clip_P: Tensor) -> Accuracy:
     sums = torch.zeros(clips, dtype=torch.float64).index_add_(0, index, right - mean)
     variance = float(clips / max(clips - 1, 1) * sums.square().sum() / len(right) ** 2)
     p, z2 = float(mean), 1.959964**2
-    independent = p * (1 - p) / variance if variance > 1e-12 else clips
+    independent = min(p * (1 - p) / variance, len(right)) if variance > 1e-12 else clips
     middle = (p + z2 / (2 * independent)) / (1 + z2 / independent)
     half = math.sqrt(z2 * (p * (1 - p) / independent + z2 / (4 * independent**2))) / (1 + z2 / independent)
     return Accuracy(100 * p, 100 * max(middle - half, 0), 100 * min(middle + half, 1), len(right))
