@@ -38,6 +38,11 @@ def network(run: str, seed: int) -> Path:
     return checkpoint(run, seed) / "network.pt"
 
 
+def curve(run: str, seed: int) -> Path:
+    """Loss and accuracies over the steps of a pre-training run."""
+    return checkpoint(run, seed) / "curve.csv"
+
+
 def evaluation(run: str, task: str, seed: int) -> Path:
     """Folder with the figures of one network on one task."""
     return Path("evaluations") / f"{run}-{task}-{seed}"

@@ -19,7 +19,6 @@ from avsa.report.records import Record, nested_means, read_records, write_json, 
 from avsa.report.tables import TASKS, Table, binary_table, display_name
 from avsa.resolve import Resolved
 from avsa.stages import paths
-from avsa.stages.pretrain import CURVE
 from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
 
 
@@ -93,7 +92,7 @@ def _copy_curves(config: Config) -> None:
     shutil.rmtree(paths.CURVES, ignore_errors=True)
     paths.CURVES.mkdir(parents=True)
     for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds):
-        if (curve := paths.checkpoint(name, seed) / CURVE).exists():
+        if (curve := paths.curve(name, seed)).exists():
             shutil.copyfile(curve, paths.CURVES / f"{name}-{seed}.csv")
 
 
@@ -101,7 +100,7 @@ def _curves(config: Config) -> list[Figure]:
     found = [
         read_curve(path, name, seed)
         for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds)
-        if (path := paths.checkpoint(name, seed) / CURVE).exists()
+        if (path := paths.curve(name, seed)).exists()
     ]
     loss = loss_plot(found, paths.PICTURES / "loss.png")
     within = within_clip_plot(found, config.views.crops, paths.PICTURES / "within-clip.png")
