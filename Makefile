@@ -17,8 +17,9 @@ demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stage
 	$(BIN)/dvc repro
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
-study: .venv/installed  ## the same with three seeds; continues where it was interrupted
-	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]'
+study: .venv/installed  ## avsa against its control of equal compute and the floor, three seeds
+	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]' -S 'pipeline.after_avc=[avsa,avc-long]' \
+	  -S 'pipeline.checkpoints=[untrained,avc-long,avsa]'
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
 # --temp: beside the workspace; make smoke WHERE= runs in it
