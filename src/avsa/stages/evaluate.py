@@ -14,6 +14,7 @@ from avsa.config import Config
 from avsa.data.loader import ClipLoader
 from avsa.data.views import without_augmentation
 from avsa.engine import distributed
+from avsa.engine.precision import autocast
 from avsa.errors import UserError
 from avsa.losses import OBJECTIVES
 from avsa.models.checkpoint import load_network
@@ -98,7 +99,8 @@ def _features(
         drop_last=False,
     )
     batches = tqdm(loader.epoch(0), total=len(loader), desc=f"features of {split}", unit="batch", disable=None)
-    return extract(network, batches, views, device, seed, turned=task == "avsa-bin")
+    with autocast(device, config.engine.precision):
+        return extract(network, batches, views, device, seed, turned=task == "avsa-bin")
 
 
 def _write(path: Path, records: list[dict[str, object]]) -> None:
