@@ -115,7 +115,7 @@ class Contrast(Classify):
         if distributed.world_size() > 1:
             import torch.distributed.nn.functional as collective
 
-            theirs = torch.cat(list(collective.all_gather(theirs)))  # type: ignore[no-untyped-call]
+            theirs = torch.cat(list(collective.all_gather(theirs)))
         target = torch.arange(len(ours)) + distributed.rank() * len(ours)
         return F.cross_entropy(ours @ theirs.T / 0.5, target), {}
 
