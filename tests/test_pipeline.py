@@ -51,7 +51,12 @@ def closure(start: Path, function: str | None) -> set[Path]:
         ("stats", "stages/data.py", "run_stats", ("clips",)),  # the store's content is a dependency itself
         ("avc", "stages/pretrain.py", None, ("clips",)),
         ("pretrain", "stages/pretrain.py", None, ("clips",)),
-        ("evaluate", "stages/evaluate.py", None, ("clips", "engine", "losses")),  # the names of objectives, the device
+        (
+            "evaluate",
+            "stages/evaluate.py",
+            None,
+            ("clips", "engine", "losses", "report"),
+        ),  # names of objectives, the device
         ("report", "stages/report.py", None, ("clips",)),
     ],
 )

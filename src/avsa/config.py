@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Task = Annotated[str, Field(pattern=r"^(avc-bin|avsa-bin|segmentation|(ucf101|hmdb51)-[123])$")]
 
 
 class Section(BaseModel):
@@ -155,7 +156,7 @@ class Pretrain(Section):
     }
 
 
-class Evaluate(Section):
+class Binary(Section):
     """Binary tasks on frozen features (paper, section 4.2)."""
 
     epochs: Count = 10  # passes over the frozen features
@@ -164,6 +165,23 @@ class Evaluate(Section):
     batch: Count = 32
     lr: Positive = 1e-4
     translation: Literal["audio", "video", "concat", "parallel"] = "concat"  # how a head sees the translators
+
+
+class Segmentation(Section):
+    """Semantic segmentation on frozen features (paper, section 4.3)."""
+
+
+class Action(Section):
+    """Action recognition by fine-tuning (paper, section 4.4)."""
+
+
+class Evaluate(Section):
+    """What networks are measured on, a section for each kind of task."""
+
+    batch: Count = 32  # clips in one pass of a network that is not trained
+    binary: Binary = Binary()
+    segmentation: Segmentation = Segmentation()
+    action: Action = Action()
 
 
 class Engine(Section):
@@ -192,7 +210,7 @@ class Pipeline(Section):
     seeds: list[int] = []
     after_avc: list[str] = []  # runs that start from the checkpoint of avc: the curriculum
     checkpoints: list[str] = []  # what is evaluated
-    tasks: list[Literal["avc-bin", "avsa-bin"]] = []
+    tasks: list[Task] = []
 
 
 class Config(Section):

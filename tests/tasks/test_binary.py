@@ -110,9 +110,7 @@ def judge(
     epochs: int = 10,
     lr: float = 3e-3,
 ) -> tuple[float, float, float, int]:
-    found = evaluate(
-        network, task, Setting(crops, "none"), train, test, config.Evaluate(epochs=epochs, lr=lr), seed=seed
-    )
+    found = evaluate(network, task, Setting(crops, "none"), train, test, config.Binary(epochs=epochs, lr=lr), seed=seed)
     return found.value, found.low, found.high, found.n
 
 

@@ -44,8 +44,13 @@ def curve(run: str, seed: int) -> Path:
 
 
 def evaluation(run: str, task: str, seed: int) -> Path:
-    """Folder with the figures of one network on one task."""
+    """Folder with the figures of one network on one task and what was drawn of them."""
     return Path("evaluations") / f"{run}-{task}-{seed}"
+
+
+def results(run: str, task: str, seed: int) -> Path:
+    """The figures of one network on one task."""
+    return evaluation(run, task, seed) / "results.json"
 
 
 def state(fingerprint: str) -> Path:

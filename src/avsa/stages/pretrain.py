@@ -34,8 +34,6 @@ from avsa.stages.inputs import build_views
 from avsa.tasks.pretrain import PretrainTask, network_spec
 from avsa.tracking.run import RUN_FILE, Run, Silent, stage_run, write_run_file
 
-CURVE = "curve.csv"
-
 
 def run_init(resolved: Resolved, seed: int) -> None:
     """Write the untrained network of a seed."""
@@ -108,7 +106,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
             network,
             {"run": name, "from": start, "seed": seed, "fingerprint": identity, "run_id": run.run_id},
         )
-        _write_curve(out / CURVE, run)
+        _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
         shutil.rmtree(state)  # what is done is kept by its outputs: started again, after a change of code, it trains
 

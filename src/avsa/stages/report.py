@@ -39,7 +39,7 @@ def run_report(resolved: Resolved) -> None:
 
 def _report(config: Config, run: Run) -> None:
     chosen = list(product(config.pipeline.checkpoints, config.pipeline.tasks, config.pipeline.seeds))
-    records = read_records(paths.evaluation(*one) / "results.json" for one in chosen)
+    records = read_records(paths.results(*one) for one in chosen)
     write_records(paths.RESULTS, records)
     write_json(paths.METRICS, nested_means(records))
     paths.PICTURES.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avsa.ambisonics.foa import yaw
-from avsa.config import Evaluate
+from avsa.config import Binary
 from avsa.errors import UserError
 from avsa.models.heads import BinaryHead
 from avsa.models.network import AVSANetwork
@@ -114,7 +114,7 @@ def evaluate(
     setting: Setting,
     train: Features,
     test: Features,
-    config: Evaluate,
+    config: Binary,
     seed: int,
     progress: Callable[[int, float], None] = lambda epoch, loss: None,
 ) -> Accuracy:

@@ -1,0 +1,36 @@
+"""What an evaluation gets and what it gives; the same for every kind of task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from avsa.config import Config
+from avsa.models.network import AVSANetwork
+from avsa.tracking.run import Run
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to be measured on one task with one seed."""
+
+    config: Config
+    checkpoint: str  # name of the pre-training run
+    seed: int
+    encoder: AVSANetwork  # on the device
+    device: torch.device
+    run: Run
+    out: Path  # folder for tables and pictures, which the run keeps
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value in percent with its 95 % interval."""
+
+    setting: str
+    metric: str
+    value: float
+    ci95: tuple[float, float]
+    n: int  # decisions behind it
