@@ -31,7 +31,7 @@ def evaluate_binary(job: Job, task: str) -> Iterator[Figure]:
     name: BinaryTask = "avsa-bin" if task == "avsa-bin" else "avc-bin"
     if network.spec.audio_channels != AUDIO_CHANNELS[config.audio.kind]:
         raise UserError(
-            f"{job.checkpoint}: listens to {network.spec.audio_channels} channels, but audio.kind is {config.audio.kind}"
+            f"{job.checkpoint} listens to {network.spec.audio_channels} channels, but audio.kind is {config.audio.kind}"
         )
     train = _features(job, "train", config.evaluate.binary.views_per_clip, job.seed, name)
     test = _features(job, "test", config.evaluate.binary.test_views_per_clip, job.seed + 1, name)
