@@ -100,6 +100,7 @@ def random_batch(clips: int) -> Batch:
         jitter_NK4=torch.stack((uniform(0.6, 1.4), uniform(0.6, 1.4), uniform(0.6, 1.4), uniform(-0.2, 0.2)), -1),
         gain_N=torch.ones(clips),
         clip_N=torch.arange(clips),
+        source_N=torch.arange(clips),
         moment_N=torch.zeros(clips, dtype=torch.long),
         ids=[str(clip) for clip in range(clips)],
     )

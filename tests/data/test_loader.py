@@ -1,3 +1,4 @@
+import copy
 import os
 import signal
 from collections import Counter
@@ -106,6 +107,14 @@ def test_rows_of_a_clip_are_side_by_side(store: ClipStore) -> None:
     assert [f"clip-{i}" for i in batch.clip_N.tolist()] == batch.ids
     assert not torch.equal(batch.y_NTHW[0], batch.y_NTHW[1])
     assert not torch.equal(batch.foa_NCS[0], batch.foa_NCS[1])
+
+
+def test_clips_of_one_recording_share_its_number(store: ClipStore) -> None:
+    names = ["a.mp4", "b.mp4", "a.mp4", "c.mp4", "b.mp4", *(f"{i}.mp4" for i in range(5))]
+    cut = copy.copy(store)
+    cut.clips = [clip.model_copy(update={"source": name}) for clip, name in zip(store.clips, names, strict=True)]
+    loader = ClipLoader(cut, VIEWS, batch=5, moments=2, shuffle=False)
+    assert next(loader.epoch(0)).source_N.tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 1, 1]
 
 
 @pytest.mark.parametrize("workers", [0, 2])

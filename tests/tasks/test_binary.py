@@ -199,6 +199,7 @@ def batch(first_clip: int, rows: int, seed: int) -> Batch:
         jitter_NK4=torch.tensor([1.0, 1, 1, 0]).expand(rows, crops, 4),
         gain_N=uniform(0.9, 1.1, rows),
         clip_N=torch.arange(first_clip, first_clip + rows),
+        source_N=torch.arange(first_clip, first_clip + rows),
         moment_N=torch.zeros(rows, dtype=torch.int64),
         ids=[f"clip-{first_clip + row}" for row in range(rows)],
     )

@@ -19,6 +19,7 @@ from avsa.data.statistics import compute_statistics
 from avsa.data.views import Views
 from avsa.engine.optim import adam
 from avsa.losses import OBJECTIVES, ContrastiveObjective
+from avsa.losses.infonce import normalise
 from avsa.models.network import NetworkSpec, build_network
 from avsa.models.translator import TranslatorKind
 from avsa.resolve import resolve
@@ -36,7 +37,9 @@ def test_exactly_what_is_trained_gets_a_gradient(objective: str, translator: Tra
     video_NKCTHW = torch.randn(4, 2, 3, 2, 16, 16, generator=generator)
     audio_NKCTM = torch.randn(4, 2, 4, 16, 16, generator=generator)
     views: Any = lambda batch: (video_NKCTHW, audio_NKCTM)  # noqa: E731
-    batch: Any = SimpleNamespace(clip_N=torch.tensor([0, 0, 1, 1]), moment_N=torch.tensor([0, 1, 0, 1]))
+    batch: Any = SimpleNamespace(
+        clip_N=torch.tensor([0, 0, 1, 1]), source_N=torch.tensor([0, 0, 1, 1]), moment_N=torch.tensor([0, 1, 0, 1])
+    )
     task = PretrainTask(build_network(spec, seed=0), views, ContrastiveObjective(objective))
     loss, _ = task.step(batch)
     loss.backward()
@@ -119,3 +122,30 @@ def test_a_step_at_the_size_of_the_paper(tmp_path: Path, monkeypatch: pytest.Mon
         assert bool(parameter.isfinite().all()), name
         moved = (parameter.detach() - before[name]).abs().max()
         assert 0 < float(moved) <= 1.01 * phase.lr, name  # Adam's first step is ± lr
+
+
+def test_clips_of_one_recording_are_no_easy_negatives() -> None:
+    """AVC contrasts a clip with other recordings: another clip of its own counts neither way."""
+    network = build_network(NetworkSpec(video_depth=10, video_width=1 / 32, audio_width=1 / 32), seed=0).eval()
+    generator = torch.Generator().manual_seed(1)
+    video_NKCTHW = torch.randn(3, 1, 3, 2, 16, 16, generator=generator)
+    audio_NKCTM = torch.randn(3, 1, 4, 16, 16, generator=generator)
+
+    def loss(rows: list[int], source: list[int]) -> float:
+        views: Any = lambda batch: (video_NKCTHW[rows], audio_NKCTM[rows])  # noqa: E731
+        clips = torch.tensor(rows)
+        batch: Any = SimpleNamespace(clip_N=clips, source_N=torch.tensor(source), moment_N=torch.zeros_like(clips))
+        return float(PretrainTask(network, views, ContrastiveObjective("avc")).step(batch)[0])
+
+    with torch.no_grad():
+        together = loss([0, 1, 2], [0, 0, 1])
+        apart = loss([0, 1, 2], [0, 1, 2])
+        video_NE = normalise(network.video_head(network.video(video_NKCTHW.flatten(0, 1))))
+        audio_NE = normalise(network.audio_head(network.audio(audio_NKCTM.flatten(0, 1))))
+    cosine_NN = video_NE @ audio_NE.T / 0.07
+    rows = []
+    for scores_NN in (cosine_NN, cosine_NN.T):
+        for row, candidates in enumerate(([0, 2], [1, 2], [0, 1, 2])):
+            rows.append(float(scores_NN[row, candidates].logsumexp(0) - scores_NN[row, row]))
+    assert together == pytest.approx(sum(rows) / 6, abs=1e-5)
+    assert together < apart

@@ -30,6 +30,7 @@ class Batch:
     jitter_NK4: Tensor  # factors of brightness, contrast, saturation; shift of the hue in turns
     gain_N: Tensor  # of the sound
     clip_N: Tensor  # int64: index in the store
+    source_N: Tensor  # int64: which recording; clips cut from one share it
     moment_N: Tensor  # int64: 0 ... moments − 1
     ids: list[str]  # of the clips, one per row
 

@@ -54,6 +54,8 @@ class ClipExamples(Dataset[Batch]):
         self.store, self.views, self.seed, self.moments = store, views, seed, moments
         self.sample = ViewSampler(views)
         self.clip = store[0]
+        sources = {source: i for i, source in enumerate(dict.fromkeys(clip.source for clip in store))}
+        self.source = torch.tensor([sources[clip.source] for clip in store])
         self.usable = usable_clips(store, views, moments)
 
     def __getitems__(self, examples: list[Example]) -> Batch | Failure:
@@ -104,6 +106,7 @@ class ClipExamples(Dataset[Batch]):
             jitter_NK4=torch.stack([draw.jitter_K4 for draw in draws]),
             gain_N=torch.stack([draw.gain for draw in draws]),
             clip_N=torch.tensor([example.clip for example in examples]).repeat_interleave(self.moments),
+            source_N=self.source[[example.clip for example in examples]].repeat_interleave(self.moments),
             moment_N=torch.arange(self.moments).repeat(len(examples)),
             ids=ids,
         )

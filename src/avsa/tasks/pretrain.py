@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # the task needs no decoder to be imported
     from avsa.data.views import Views
 
 AUDIO_CHANNELS = {"mono": 1, "stereo": 2, "ambisonics": 4, "ambisonics+intensity": 7}
+MOMENTS = 1 << 16
+"""More than the moments of one clip in a batch."""
 
 
 def network_spec(model: Model, audio: Audio) -> NetworkSpec:
@@ -64,4 +66,6 @@ class PretrainTask:
     def step(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         """(loss, metrics): accuracies among all candidates and, for several crops, among the clip's own."""
         video_NKD, audio_NKD = encode(self.model, *self.views(batch))
-        return self.objective(self.model, video_NKD, audio_NKD, batch.clip_N, batch.moment_N)
+        # A video is a whole recording: its other clips are other moments of it, never other videos.
+        moment_N = batch.clip_N * MOMENTS + batch.moment_N
+        return self.objective(self.model, video_NKD, audio_NKD, batch.source_N, moment_N)
