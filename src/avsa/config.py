@@ -55,6 +55,18 @@ class Synth(Section):
         return self
 
 
+class Segment(Section):
+    """Label maps where none exist (:mod:`avsa.acquire.segment`); they are as high as the clip store's pictures."""
+
+    model: str = "deeplabv3_resnet50"  # a torchvision name, a TorchScript file, or package.module:function
+    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0  # of the views that cover the sphere
+    size: Count = 520  # pixels along a view's side
+    overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.2  # of neighbouring views, as a share of fov_deg
+    confidence: Probability = 0.75  # pixels under it are ignored
+    label_fps: Positive = 4.0
+    batch: Count = 12  # views in one pass of the network
+
+
 class Checks(Section):
     """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
 
@@ -220,6 +232,7 @@ class Config(Section):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "synth360"
     pipeline: Pipeline = Pipeline()
     synth: Synth = Synth()
+    segment: Segment = Segment()
     clips: Clips = Clips()
     views: Views = Views()
     audio: Audio = Audio()
@@ -231,6 +244,16 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Config:
+        features = int(512 * self.model.width)
+        if int(64 * self.model.width) < 1:
+            raise ValueError(f"model.width {self.model.width:g} leaves no channel: the smallest is {1 / 64}")
+        if features % self.model.translator.heads:
+            raise ValueError(f"model.translator.heads {self.model.translator.heads} do not divide {features} features")
+        for name, phases in self.pretrain.runs.items():
+            if any(phase.objective == "hard-only" and min(phase.crops, self.views.crops) < 2 for phase in phases):
+                raise ValueError(
+                    f"pretrain.runs.{name}: hard-only contrasts a clip's viewpoints: it needs crops of 2 or more"
+                )
         frames_s = self.views.frames / self.clips.fps
         if max(frames_s, self.views.audio_s) > self.clips.clip_s:
             raise ValueError(
