@@ -69,6 +69,10 @@ class AVSANetwork(nn.Module):
         """features_BD of video crops."""
         return self.video_model(video_BCTHW)  # type: ignore[no-any-return]
 
+    def video_maps(self, video_BCTHW: Tensor) -> list[Tensor]:
+        """The four stages' maps, finest first."""
+        return list(self.video_model.stages(video_BCTHW))
+
     def audio(self, audio_BCTM: Tensor) -> Tensor:
         """features_BD of audio crops."""
         return self.audio_model(audio_BCTM)  # type: ignore[no-any-return]

@@ -31,8 +31,8 @@ class SpatialConv(nn.Conv3d):
 class TemporalConv(nn.Conv3d):
     """A 3×1×1 convolution without bias."""
 
-    def __init__(self, channels: int, stride: int) -> None:
-        super().__init__(channels, channels, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__(in_channels, out_channels, (3, 1, 1), (stride, 1, 1), (1, 0, 0), bias=False)
 
     def forward(self, x_BCTHW: Tensor) -> Tensor:
         y = F.conv2d(x_BCTHW.flatten(3), self.weight.squeeze(4), None, (self.stride[0], 1), (1, 0))
@@ -84,11 +84,11 @@ class R2Plus1DBlock(nn.Module):
         super().__init__()
         self.spt_conv1 = SpatialConv(in_channels, channels, stride)
         self.spt_bn1 = nn.BatchNorm3d(channels)
-        self.tmp_conv1 = TemporalConv(channels, stride)
+        self.tmp_conv1 = TemporalConv(channels, channels, stride)
         self.tmp_bn1 = nn.BatchNorm3d(channels)
         self.spt_conv2 = SpatialConv(channels, channels, 1)
         self.spt_bn2 = nn.BatchNorm3d(channels)
-        self.tmp_conv2 = TemporalConv(channels, 1)
+        self.tmp_conv2 = TemporalConv(channels, channels, 1)
         self.out_bn = nn.BatchNorm3d(channels)
         if stride != 1 or in_channels != channels:
             self.res_conv: nn.Module = Shortcut(in_channels, channels, stride)
