@@ -10,6 +10,7 @@ import torch
 import torchaudio  # type: ignore[import-untyped]
 from torch import Tensor
 
+from avsa.ambisonics.binaural import ear_axes, ear_filters
 from avsa.ambisonics.foa import encode, mirror, rotate, turn_to
 from avsa.errors import UserError
 from avsa.features import FLOOR, KINDS, RELATIVE_FLOOR, AudioFeatures
@@ -46,7 +47,7 @@ def direct(foa_BCS: Tensor, rotation_BK44: Tensor, kind: str, scale: str, config
     """The obvious way: turn the waveform, then one short-time transform per viewpoint and signal."""
     turned = rotate(foa_BCS[:, None], rotation_BK44)
     w, y, z, x = turned.unbind(2)
-    signals = {"mono": (w,), "stereo": ((w + y) / 2, (w - y) / 2)}.get(kind, (w, y, z, x))
+    signals = {"mono": (w,)}.get(kind, (w, y, z, x))
     window = config["window"]
     mel_FM = torchaudio.functional.melscale_fbanks(
         window // 2 + 1, 0.0, config["sample_rate"] / 2, config["mels"], config["sample_rate"], "slaney", "slaney"
@@ -63,17 +64,21 @@ def direct(foa_BCS: Tensor, rotation_BK44: Tensor, kind: str, scale: str, config
         bands: Tensor = values @ mel_FM
         return bands
 
+    spectra = [spectrum(signal) for signal in signals]
+    if kind == "stereo":
+        omni, eight = ear_filters(np.fft.rfftfreq(window, 1 / config["sample_rate"])).unbind(1)
+        left, right = ear_axes().double()
+        spectra = [omni * spectrum(w) + eight * spectrum(axis[1] * y + axis[3] * x) for axis in (left, right)]
     energy = sum((pooled(spectrum(s).abs() ** 2) for s in (w, y, z, x)), torch.zeros(())) / 2
     channels = []
-    for signal in signals:
-        spectra = spectrum(signal)
+    for found in spectra:
         if scale == "power":
-            power = torch.maximum(pooled(spectra.abs() ** 2), RELATIVE_FLOOR * energy)
+            power = torch.maximum(pooled(found.abs() ** 2), RELATIVE_FLOOR * energy)
             channels.append(10 * torch.log10(power.clamp_min(FLOOR)))
         elif scale == "magnitude":
-            channels.append(20 * torch.log10(pooled(spectra.abs()).clamp_min(math.sqrt(FLOOR))))
+            channels.append(20 * torch.log10(pooled(found.abs()).clamp_min(math.sqrt(FLOOR))))
         else:
-            level = 10 * torch.log10(pooled(spectra.abs()).clamp_min(FLOOR))
+            level = 10 * torch.log10(pooled(found.abs()).clamp_min(FLOOR))
             channels.append(torch.maximum(level, level.amax((-2, -1), keepdim=True) - 100))
     if kind == "ambisonics+intensity":
         conjugate = spectrum(w).conj()
@@ -142,12 +147,36 @@ def test_intensity_points_to_the_source_and_mirrors_with_it() -> None:
     torch.testing.assert_close(features[0, 0, :4], features[0, 1, :4])  # levels alone cannot tell left from right
 
 
-def test_stereo_tells_left_from_right() -> None:
+def test_ears_hear_in_spectra_what_filters_in_time_make_of_the_sound() -> None:
+    """Filtering frames one by one is an approximation: the head's response must be short beside the window."""
+    noise = torch.randn(24000, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    foa_CS = encode(noise, 1.0, 0.4)
+    taps = 512
+    filter_F2 = ear_filters(np.fft.rfftfreq(taps, 1 / 24000))
+    response_2S = torch.fft.irfft(filter_F2, dim=0).roll(taps // 2, 0).T
+    heard_2S = []
+    for axis_4 in ear_axes().double():
+        parts = zip((foa_CS[0], axis_4 @ foa_CS), response_2S, strict=True)
+        whole_S = sum((torchaudio.functional.fftconvolve(s, h) for s, h in parts), torch.zeros(()))
+        heard_2S.append(whole_S[taps // 2 : taps // 2 + 24000])
+    mono = AudioFeatures(kind="mono")
+    expected_2TM = torch.stack([mono(ear_S.expand(1, 4, -1), IDENTITY)[0, 0, 0] for ear_S in heard_2S])
+    found_2TM = AudioFeatures(kind="stereo")(foa_CS[None], IDENTITY)[0, 0]
+    error_2TM = (found_2TM - expected_2TM)[:, 2:-2, mono.mel_FM.sum(0) > 0]  # empty bands are at the floor in both
+    assert error_2TM.square().mean().sqrt() < 0.5  # dB
+    assert error_2TM.mean((1, 2)).abs().max() < 0.05
+
+
+def test_ears_turn_with_the_viewpoint() -> None:
+    """A source on the left is louder in the left ear; turned to it, both hear the same; mirrored, exchanged."""
     noise = torch.randn(4800, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    left, right = AudioFeatures(kind="stereo", **DEMO)(encode(noise, math.pi / 2, 0.0)[None], IDENTITY)[0, 0]
-    w = AudioFeatures(kind="mono", **DEMO)(encode(noise, 0.1, 0.0)[None], IDENTITY)[0, 0, 0]
-    torch.testing.assert_close(left, w, atol=1e-4, rtol=0)
-    torch.testing.assert_close(right, (w + 10 * math.log10(RELATIVE_FLOOR)).clamp_min(-100), atol=1e-4, rtol=0)
+    turned = turn_to(torch.tensor([0.0, 1.2]).double(), torch.zeros(2).double())
+    rotation_BK44 = torch.stack((*turned, mirror(dtype=torch.float64)))[None]
+    stereo = AudioFeatures(kind="stereo", **DEMO)
+    (left, right), ahead, mirrored = stereo(encode(noise, 1.2, 0.0)[None], rotation_BK44)[0]
+    assert (left - right)[:, stereo.mel_FM.sum(0) > 0].mean() > 4
+    torch.testing.assert_close(ahead[0], ahead[1], atol=1e-4, rtol=0)
+    torch.testing.assert_close(mirrored, torch.stack((right, left)), atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("scale", ["power", "magnitude", "released"])

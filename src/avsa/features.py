@@ -2,7 +2,8 @@
 
 Turning sound is a linear map on its channels, so the transform is done once per clip and the viewpoints are mixed
 afterwards. Band powers and intensity depend on the ten products of two channels only: pooled into mel bands they turn
-into those of any viewpoint by a small matrix, exactly. Magnitudes do not; for them spectra are mixed before pooling.
+into those of any viewpoint by a small matrix, exactly. Magnitudes do not, nor what ears hear; their spectra are mixed
+before pooling.
 
 Shapes: B clips, K viewpoints, C channels, S samples, T frames, F frequencies, M mel bands, P = 10 products of channels,
 O output signals.
@@ -11,10 +12,12 @@ O output signals.
 import math
 import warnings
 
+import numpy as np
 import torch
 import torchaudio  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
+from avsa.ambisonics.binaural import ear_axes, ear_filters
 from avsa.errors import UserError
 
 KINDS = ("mono", "stereo", "ambisonics", "ambisonics+intensity")
@@ -26,10 +29,12 @@ RELATIVE_FLOOR = 1e-6
 """Least band power relative to the whole sound field's: what lies lower is rounding left over from turning it."""
 
 # Signals as mixtures of W, Y, Z, X.
+_W = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
 _SIGNALS = {
-    "mono": ((1.0, 0.0, 0.0, 0.0),),
-    "stereo": ((0.5, 0.5, 0.0, 0.0), (0.5, -0.5, 0.0, 0.0)),
-    "ambisonics": ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 1.0)),
+    "mono": _W,
+    "stereo": torch.cat((_W, ear_axes())),  # which the head filters into two
+    "ambisonics": torch.eye(4),
+    "ambisonics+intensity": torch.eye(4),
 }
 
 _PAIRS = [(i, j) for i in range(4) for j in range(i, 4)]
@@ -49,8 +54,9 @@ class AudioFeatures(nn.Module):
       top_db=100)`: 10·log10 of mel-pooled magnitude, at least −100 dB and 100 dB below the channel's own maximum;
       computed in double precision.
 
-    Channels by `kind`: "mono" W; "stereo" two cardioids, left then right; "ambisonics" W, Y, Z, X;
-    "ambisonics+intensity" in addition the active intensity Re(W*·(Y, Z, X)) over the energy density
+    Channels by `kind`: "mono" W; "stereo" what the left and the right ear hear (`avsa.ambisonics.binaural`; the head
+    filters spectra, so its response, 99.8 % of it within ±1.3 ms, must be short beside the window); "ambisonics" W, Y,
+    Z, X; "ambisonics+intensity" in addition the active intensity Re(W*·(Y, Z, X)) over the energy density
     (W² + Y² + Z² + X²)/2, mel-pooled: a vector from −1 to 1 in ACN order that points to where the energy comes from and
     keeps the sign between channels that powers lose.
 
@@ -67,6 +73,7 @@ class AudioFeatures(nn.Module):
 
     mel_FM: Tensor
     signal_O4: Tensor
+    head_F2: Tensor
     pairs_2P: Tensor
 
     def __init__(
@@ -88,7 +95,7 @@ class AudioFeatures(nn.Module):
         if scale not in SCALES:
             raise UserError(f"audio scale {scale!r} is unknown: use one of {', '.join(SCALES)}")
         self.window, self.hop, self.frames, self.scale = window, hop, frames, scale
-        self.intensity = kind == "ambisonics+intensity"
+        self.intensity, self.binaural = kind == "ambisonics+intensity", kind == "stereo"
         with warnings.catch_warnings():
             # Low bands narrower than a frequency bin are empty, here as in librosa: constant, and harmless.
             warnings.filterwarnings("ignore", message="At least one mel filterbank")
@@ -96,14 +103,16 @@ class AudioFeatures(nn.Module):
                 window // 2 + 1, fmin, fmax or sample_rate / 2, mels, sample_rate, norm="slaney", mel_scale="slaney"
             )
         self.register_buffer("mel_FM", mel_FM, persistent=False)
-        signals = torch.tensor(_SIGNALS["ambisonics" if self.intensity else kind])
-        self.register_buffer("signal_O4", signals, persistent=False)
+        self.register_buffer("signal_O4", _SIGNALS[kind], persistent=False)
+        if self.binaural:
+            head_F2 = ear_filters(np.fft.rfftfreq(window, 1 / sample_rate)).to(torch.complex64)
+            self.register_buffer("head_F2", head_F2, persistent=False)
         self.register_buffer("pairs_2P", torch.tensor(_PAIRS).T, persistent=False)
 
     @property
     def channels(self) -> int:
         """C of the result."""
-        return len(self.signal_O4) + 3 * self.intensity
+        return 2 if self.binaural else len(self.signal_O4) + 3 * self.intensity
 
     def forward(self, foa_BCS: Tensor, rotation_BK44: Tensor) -> Tensor:
         if foa_BCS.shape[1] != 4:
@@ -116,9 +125,11 @@ class AudioFeatures(nn.Module):
     def _features(self, foa_BCS: Tensor, rotation_BK44: Tensor) -> Tensor:
         signal_BKO4 = self.signal_O4.to(foa_BCS.dtype) @ rotation_BK44
         spectra_BCTF = self._spectra(foa_BCS)
+        if self.binaural:
+            return self._levels(self._ears(self._mixed(spectra_BCTF, signal_BKO4)), spectra_BCTF)
         if self.scale == "power":
             return self._mixed_products(spectra_BCTF, signal_BKO4, rotation_BK44)
-        levels = self._magnitude_levels(spectra_BCTF, signal_BKO4)
+        levels = self._levels(self._mixed(spectra_BCTF, signal_BKO4), spectra_BCTF)
         if not self.intensity:
             return levels
         return torch.cat((levels, self._mixed_products(spectra_BCTF, signal_BKO4[:, :, :0], rotation_BK44)), dim=2)
@@ -166,12 +177,27 @@ class AudioFeatures(nn.Module):
         mixed = weights.reshape(B, K * n, P) @ products_BPTM.flatten(2)
         return mixed.reshape(B, K, n, *products_BPTM.shape[2:])
 
-    def _magnitude_levels(self, spectra_BCTF: Tensor, signal_BKO4: Tensor) -> Tensor:
-        """Decibels (B, K, O, T, M) of mel-pooled magnitudes."""
+    def _mixed(self, spectra_BCTF: Tensor, signal_BKO4: Tensor) -> Tensor:
+        """Spectra (B, K, O, T, F) of the signals."""
         planes = torch.view_as_real(spectra_BCTF).flatten(2)
-        turned = (signal_BKO4.flatten(1, 2) @ planes).reshape(*signal_BKO4.shape[:3], *spectra_BCTF.shape[2:], 2)
-        magnitude = torch.view_as_complex(turned).abs() @ self.mel_FM.to(turned.dtype)
+        mixed = (signal_BKO4.flatten(1, 2) @ planes).reshape(*signal_BKO4.shape[:3], *spectra_BCTF.shape[2:], 2)
+        return torch.view_as_complex(mixed)
+
+    def _ears(self, mixed_BK3TF: Tensor) -> Tensor:
+        """Spectra of both ears' signals from W and the figures-of-eight towards them."""
+        omni_F, eight_F = self.head_F2.to(mixed_BK3TF.dtype).unbind(1)
+        return omni_F * mixed_BK3TF[:, :, :1] + eight_F * mixed_BK3TF[:, :, 1:]
+
+    def _levels(self, signals_BKOTF: Tensor, spectra_BCTF: Tensor) -> Tensor:
+        """Decibels (B, K, O, T, M) of signals' spectra; `spectra_BCTF` is the sound field that they are part of."""
+        magnitude = signals_BKOTF.abs()
+        mel_FM = self.mel_FM.to(magnitude.dtype)
+        if self.scale == "power":
+            energy_BTM = spectra_BCTF.abs().square().sum(1) @ mel_FM / 2
+            power = torch.maximum(magnitude.square_() @ mel_FM, energy_BTM[:, None, None] * RELATIVE_FLOOR)
+            return power.clamp_min_(FLOOR).log10_().mul_(10)
+        pooled = magnitude @ mel_FM
         if self.scale == "magnitude":
-            return magnitude.clamp_min_(math.sqrt(FLOOR)).log10_().mul_(20)
-        levels = magnitude.clamp_min_(FLOOR).log10_().mul_(10)
+            return pooled.clamp_min_(math.sqrt(FLOOR)).log10_().mul_(20)
+        levels = pooled.clamp_min_(FLOOR).log10_().mul_(10)
         return torch.maximum(levels, levels.amax((-2, -1), keepdim=True) - 100)
