@@ -179,8 +179,25 @@ class Binary(Section):
     translation: Literal["audio", "video", "concat", "parallel"] = "concat"  # how a head sees the translators
 
 
+SegmentationInput = Literal["video", "video+audio", "video+audio+context", "end-to-end"]
+
+
 class Segmentation(Section):
     """Semantic segmentation on frozen features (paper, section 4.3)."""
+
+    inputs: Annotated[list[SegmentationInput], Field(min_length=1)] = ["video", "video+audio", "video+audio+context"]
+    classes: str = ""  # file with the label maps' ids that are told apart, one per line; empty: all of classes.json
+    fov_deg: tuple[Positive, Positive] = (45.0, 90.0)
+    dim: Count = 256  # channels of the feature pyramid
+    branch: Annotated[int, Field(ge=4, multiple_of=4)] = 128  # channels of its semantic branch
+    epochs: Count = 10
+    milestones: list[Count] = [5, 8]  # epochs at which the learning rate falls to a tenth
+    batch: Count = 20  # clips in a step; each has views.crops crops
+    lr: Positive = 1e-4
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    views_per_clip: Count = 1  # windows of each training clip in an epoch
+    fresh_views: bool = True  # other windows and crops in every epoch; false: their features are computed once, and kept
+    test_views_per_clip: Count = 10
 
 
 class Action(Section):
