@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from avsa.engine.optim import adam
+from avsa.engine.optim import adam, stepwise
 
 
 def test_adam_is_its_formula_with_decay_on_every_parameter() -> None:
@@ -31,3 +32,13 @@ def test_adam_is_its_formula_with_decay_on_every_parameter() -> None:
             expected[i] = expected[i] - lr * mean / (variance.sqrt() + 1e-8)
     for parameter, wanted in zip(layer.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.detach(), wanted)
+
+
+def test_a_stepwise_rate_is_pytorchs() -> None:
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)
+    theirs = torch.optim.lr_scheduler.MultiStepLR(optimiser, [3, 5], gamma=0.3)
+    ours = stepwise(0.2, [3, 5], 0.3)
+    for step in range(8):
+        assert ours(step) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        theirs.step()

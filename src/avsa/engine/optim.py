@@ -16,6 +16,12 @@ def constant(lr: float) -> Schedule:
     return lambda step: lr
 
 
+def stepwise(lr: float, milestones: Iterable[int], factor: float = 0.1) -> Schedule:
+    """The learning rate, multiplied by the factor from each milestone on; milestones are steps."""
+    ends = tuple(milestones)
+    return lambda step: lr * factor ** sum(step >= end for end in ends)
+
+
 def adam(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.Adam:
     """Adam as in the paper: L2 weight decay (added to the gradient) on all parameters, biases and norms too.
 
