@@ -6,12 +6,15 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from command_line import avsa, start
 from mlflow import MlflowClient
 
+from avsa import config
 from avsa.clips.store import MANIFEST, Clip
+from avsa.data.statistics import Statistics, feature_settings
 from avsa.models.checkpoint import load_network, save_network
 from avsa.models.network import NetworkSpec, build_network
 
@@ -79,7 +82,9 @@ def test_configuration(capfd: pytest.CaptureFixture[str], project: Path) -> None
 def test_unknown_names(capfd: pytest.CaptureFixture[str], project: Path) -> None:
     text = complaint(capfd, project, "pretrain", "avssa")
     assert text == "no run 'avssa' under pretrain.runs: choose one of avc, avc-long, avts, avsa"
-    assert complaint(capfd, project, "evaluate", "avc", "bin") == "no task 'bin': choose one of avc-bin, avsa-bin"
+    assert complaint(capfd, project, "evaluate", "avc", "bin") == (
+        "no task 'bin': choose avc-bin, avsa-bin, segmentation, ucf101-N or hmdb51-N (folds N = 1, 2, 3)"
+    )
 
 
 def test_missing_inputs(capfd: pytest.CaptureFixture[str], project: Path) -> None:
@@ -107,6 +112,27 @@ def test_an_empty_split(capfd: pytest.CaptureFixture[str], project: Path) -> Non
     assert complaint(capfd, project, "pretrain", "avc") == expected
 
 
+def test_statistics_of_other_features(capfd: pytest.CaptureFixture[str], project: Path) -> None:
+    with_store(project, "train", "train")
+    with_network(project)
+    measured = feature_settings(config.Views(), config.Audio(mels=64), 24000)
+    zeros = np.zeros((4, 64), np.float32)
+    Statistics(zeros, zeros + 1, measured).save(project / "data" / "statistics" / "tiny.npz")
+    text = complaint(
+        capfd, project, "pretrain", "avc", "--set", "pretrain.runs.avc=[{objective: avc, epochs: 1, batch: 2}]"
+    )
+    assert text.startswith("data/statistics/tiny.npz is of other features (kind ambisonics, scale power, mels 64, ")
+    assert text.endswith("sample_rate 24000: run avsa stats")
+    assert "--jobs" in "".join(usage(capfd, project, "synth", "--jobs", "0"))
+
+
+def usage(capfd: pytest.CaptureFixture[str], folder: Path, *arguments: str) -> list[str]:
+    """What the user reads of a call that does not parse."""
+    capfd.readouterr()
+    assert avsa(folder, *arguments) == 2
+    return capfd.readouterr().err.splitlines()
+
+
 def test_checkpoints_of_something_else(capfd: pytest.CaptureFixture[str], project: Path) -> None:
     with_store(project, "train")
     path = with_network(project, NetworkSpec(video_depth=10, video_width=1 / 8, audio_width=1 / 8))
@@ -115,7 +141,7 @@ def test_checkpoints_of_something_else(capfd: pytest.CaptureFixture[str], projec
     assert text.endswith("use the model settings it was trained with")
     with_network(project, NetworkSpec(video_depth=10, video_width=1 / 16, audio_width=1 / 16, audio_channels=7))
     assert complaint(capfd, project, "evaluate", "untrained", "avc-bin") == (
-        "checkpoints/untrained-0/network.pt: listens to 7 channels, but audio.kind is ambisonics"
+        "untrained listens to 7 channels, but audio.kind is ambisonics"
     )
     torch.save({"epoch": 3, "model": {}}, path)  # some other program's
     assert complaint(capfd, project, "evaluate", "untrained", "avc-bin").endswith(

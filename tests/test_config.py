@@ -42,6 +42,12 @@ def test_the_tree_is_frozen_and_fits_together() -> None:
         Config.model_validate({"clips": {"clip_s": 0.9}})
     with pytest.raises(ValidationError, match=r"views need 2 s but clips.clip_s is 1.5"):
         Config.model_validate({"clips": {"clip_s": 1.5, "fps": 4}, "views": {"audio_s": 1.0}})
+    with pytest.raises(ValidationError, match=r"translator.heads 3 do not divide 512 features"):
+        Config.model_validate({"model": {"translator": {"heads": 3}}})
+    with pytest.raises(ValidationError, match=r"model.width 0.01 leaves no channel: the smallest is 0.015625"):
+        Config.model_validate({"model": {"width": 0.01}})
+    with pytest.raises(ValidationError, match=r"pretrain.runs.hard: hard-only contrasts a clip's viewpoints"):
+        Config.model_validate({"pretrain": {"runs": {"hard": [{"objective": "hard-only", "epochs": 1, "crops": 1}]}}})
 
 
 def test_the_command_prints_every_value_with_its_origin(monkeypatch: pytest.MonkeyPatch) -> None:

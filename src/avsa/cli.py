@@ -26,7 +26,15 @@ Params = Annotated[Path | None, typer.Option("--params", help="The file that cho
 Base = Annotated[str | None, typer.Option("--base", help="An overlay in place of the one params.yaml names.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, sampling and heads.")]
-Jobs = Annotated[int, typer.Option("--jobs", help="Processes; -1 is one per core.")]
+
+
+def _processes(jobs: int) -> int:
+    if jobs < 1 and jobs != -1:
+        raise typer.BadParameter("give a number of processes, or -1 for one per core")
+    return jobs
+
+
+Jobs = Annotated[int, typer.Option("--jobs", callback=_processes, help="Processes; -1 is one per core.")]
 
 
 @app.command()
@@ -55,6 +63,22 @@ def synth(params: Params = None, base: Base = None, set_: Set = None, jobs: Jobs
     from avsa.stages.data import run_synth
 
     run_synth(_resolve(params, base, set_), jobs)
+
+
+@app.command()
+def segment(
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+    jobs: Jobs = -1,
+    source: Annotated[Path | None, typer.Option(help="Folder of recordings; data/raw/<dataset> by default.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the maps; beside the recordings by default.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the maps that exist, and make all.")] = False,
+) -> None:
+    """Make label maps for recordings without: a segmentation network looks at views that cover the sphere."""
+    from avsa.stages.data import run_segment
+
+    run_segment(_resolve(params, base, set_), source, output, overwrite, jobs)
 
 
 @app.command()
@@ -131,11 +155,12 @@ def report(params: Params = None, base: Base = None, set_: Set = None) -> None:
 def inspect(
     source: Annotated[Path, typer.Argument(help="A 360° video (sound in it or beside it), or a folder of them.")],
     output: Annotated[Path, typer.Argument(help=".mp4 for one video, .png for a folder.")],
+    order: Annotated[str, typer.Option(help="Channel order of a video's sound: acn-sn3d, fuma, ...")] = "acn-sn3d",
 ) -> None:
     """Look at data: a video with its sound's power map over the panorama, or a contact sheet of a folder."""
     from avsa.stages.data import run_inspect
 
-    run_inspect(source, output)
+    run_inspect(source, output, order)
 
 
 def main() -> None:

@@ -99,6 +99,7 @@ class Views(Section):
     """How a decoded clip becomes training input: K crops of the video, each with the sound turned to it."""
 
     crops: Count = 4
+    rule: Literal["paper", "released"] = "paper"  # released: as published checkpoints were trained (avsa.data.released)
     max_elevation_deg: Annotated[float, Field(ge=0, le=90)] = 60.0
     elevation_rule: Literal["area", "angle"] = "area"  # uniform on the sphere's area, or in the angle
     min_separation_deg: Annotated[float, Field(ge=0, le=180)] = 36.0

@@ -100,6 +100,29 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(rendered: Path,
     assert found == whole
 
 
+def test_a_new_folder_appears_when_it_is_complete(rendered: Path, tmp_path: Path) -> None:
+    whole = contents(rendered)
+    out, unfinished = tmp_path / "synth360", tmp_path / ".synth360.unfinished"
+    for name, data in whole.items():
+        if not name.startswith("test/"):
+            (unfinished / name).parent.mkdir(parents=True, exist_ok=True)
+            (unfinished / name).write_bytes(data)
+    (unfinished / "val/val-00000.mp4").write_bytes(b"complete scenes are not rendered again")
+    render_dataset(TINY, out, jobs=1)
+    found = contents(out)
+    assert found.pop("val/val-00000.mp4") == b"complete scenes are not rendered again"
+    assert found == {name: data for name, data in whole.items() if name != "val/val-00000.mp4"}
+    assert not unfinished.exists()
+    unfinished.mkdir()  # of other settings: nobody waits for it
+    (unfinished / "synth.json").write_text(TINY.model_copy(update={"seed": 1}).model_dump_json())
+    (unfinished / "train").mkdir()
+    (unfinished / "train/train-00000.json").write_text("{}")
+    (out / "synth.json").unlink()
+    out.rename(tmp_path / "before")
+    render_dataset(TINY, out, jobs=1)
+    assert contents(out) == whole
+
+
 def test_more_scenes_leave_the_others_as_they_were(rendered: Path, tmp_path: Path) -> None:
     more = TINY.model_copy(update={"train": 1, "val": 2, "test": 1})
     render_dataset(more, tmp_path, jobs=1)

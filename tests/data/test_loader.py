@@ -1,4 +1,5 @@
 import copy
+import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -107,6 +108,15 @@ def test_rows_of_a_clip_are_side_by_side(store: ClipStore) -> None:
     assert [f"clip-{i}" for i in batch.clip_N.tolist()] == batch.ids
     assert not torch.equal(batch.y_NTHW[0], batch.y_NTHW[1])
     assert not torch.equal(batch.foa_NCS[0], batch.foa_NCS[1])
+
+
+def test_closing_ends_the_workers_and_the_next_epoch_starts_new_ones(store: ClipStore) -> None:
+    loader = ClipLoader(store, VIEWS, batch=2, workers=2)
+    before = epochs(loader, 0)
+    assert len(multiprocessing.active_children()) == 2
+    loader.close()
+    assert not multiprocessing.active_children()
+    assert_same(epochs(loader, 0), before)
 
 
 def test_clips_of_one_recording_share_its_number(store: ClipStore) -> None:

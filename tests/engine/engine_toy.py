@@ -46,6 +46,9 @@ class ToyLoader:
     def __len__(self) -> int:
         return self.length * self.parts
 
+    def close(self) -> None:
+        pass
+
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[ToyBatch]:
         torch.rand(1)  # as PyTorch's own loader does when it starts
         share = self.batch // self.world_size // self.parts

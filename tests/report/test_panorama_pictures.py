@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from avsa.acquire.synth.media import write_audio, write_video
-from avsa.ambisonics.foa import encode
+from avsa.ambisonics.foa import encode, from_acn_sn3d
 from avsa.errors import UserError
 from avsa.report.contact import COLUMNS, LINE, MARGIN, WIDTH, contact_sheet, label_colour
 from avsa.report.power_video import overlay, power_map_video
@@ -51,6 +51,17 @@ def test_power_map_video_of_files(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "map.mp4")) as container:
         left, right = np.concatenate([f.to_ndarray() for f in container.decode(audio=0)], axis=1)
     assert np.mean(left**2) > 5 * np.mean(right**2)  # the source is on the left
+
+
+def test_power_map_of_another_channel_order(tmp_path: Path) -> None:
+    write_video(tmp_path / "dark.mp4", np.zeros((8, 64, 128, 3), np.uint8), 8)
+    write_audio(tmp_path / "dark.m4a", from_acn_sn3d(SOUND, "fuma"), RATE)
+    power_map_video(tmp_path / "dark.mp4", tmp_path / "dark.m4a", tmp_path / "map.mp4", "fuma", sample_rate=RATE)
+    with av.open(str(tmp_path / "map.mp4")) as container:
+        images = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert brightest(images[7]) == pytest.approx((AZIMUTH, ELEVATION), abs=0.1)
+    with pytest.raises(UserError, match=r"dark\.m4a: channel order youtube-aac6 has 6 channels, the sound has 4"):
+        power_map_video(tmp_path / "dark.mp4", tmp_path / "dark.m4a", tmp_path / "map.mp4", "youtube-aac6")
 
 
 def test_power_map_needs_four_channels_and_files(tmp_path: Path) -> None:

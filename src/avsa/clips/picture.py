@@ -47,15 +47,8 @@ class Reel:
             number += 1
 
     def _decoded(self) -> Iterator[tuple[float, Any, bool]]:
-        packets = self.media.container.demux(self.media.stream)
         broken = False  # until the next key frame
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError:  # the demuxer cannot go on: what is missing shows in the length
-                return
+        for packet in self.media.packets():
             if packet.is_keyframe:
                 broken = False
             try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +37,11 @@ class Media:
         if to_s - from_s > _LONGEST_GAP_S:
             reason = f"the {self.stream.type}'s timestamps jump from {from_s:.0f} to {to_s:.0f} s"
             raise RefusedError("decode", reason, to_s - from_s, _LONGEST_GAP_S)
+
+    def packets(self) -> Iterator[Any]:
+        """Packets up to the stream's end, or to where the demuxer cannot go on: what is missing shows in the length."""
+        with suppress(av.error.FFmpegError):
+            yield from self.container.demux(self.stream)
 
     def close(self) -> None:
         self.container.close()

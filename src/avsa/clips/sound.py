@@ -55,14 +55,7 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
 
 def _frames(media: Media, damaged: list[Span]) -> Any:
     end = 0.0
-    packets = media.container.demux(media.stream)
-    while True:
-        try:
-            packet = next(packets)
-        except StopIteration:
-            return
-        except av.error.FFmpegError:  # the demuxer cannot go on: what is missing shows in the length
-            return
+    for packet in media.packets():
         try:
             for frame in packet.decode():
                 yield frame

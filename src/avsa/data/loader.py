@@ -54,7 +54,7 @@ class Steps(Sampler[list[Example]]):
 
 
 class ClipLoader:
-    """Decodes a clip store's examples in worker processes that live as long as the loader.
+    """Decodes a clip store's examples in worker processes that live until `close`.
 
     A batch depends on (seed, epoch, step) alone. One iterator at a time: a new `epoch` ends the last one.
 
@@ -102,16 +102,8 @@ class ClipLoader:
             rank=rank,
             world_size=world_size,
         )
-        self._loader: DataLoader[Any] = DataLoader(
-            self.examples,
-            batch_sampler=self.steps,
-            collate_fn=_as_is,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            prefetch_factor=2 if workers else None,
-            pin_memory=pin_memory,
-            worker_init_fn=_leave_interrupts_to_the_main_process,
-        )
+        self.workers, self.pin_memory = workers, pin_memory
+        self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -124,6 +116,8 @@ class ClipLoader:
             UserError: a clip cannot be read or decoded (its id is in the message), or a worker died.
         """
         self.steps.epoch, self.steps.start = epoch, start_step
+        if self._loader is None:
+            self._loader = self._open()
         try:
             for batch in self._loader:
                 if isinstance(batch, Failure):
@@ -136,6 +130,22 @@ class ClipLoader:
                 "a decoding process was killed, probably for want of memory: lower engine.workers, "
                 "or in a container give it more shared memory (--shm-size)"
             ) from error
+
+    def close(self) -> None:
+        """End the workers; the next epoch starts new ones."""
+        self._loader = None
+
+    def _open(self) -> DataLoader[Any]:
+        return DataLoader(
+            self.examples,
+            batch_sampler=self.steps,
+            collate_fn=_as_is,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+            prefetch_factor=2 if self.workers else None,
+            pin_memory=self.pin_memory,
+            worker_init_fn=_leave_interrupts_to_the_main_process,
+        )
 
 
 def _as_is(batch: Any) -> Any:

@@ -28,10 +28,11 @@ CONSTANT = 1e-4
 
 @dataclass(frozen=True)
 class Statistics:
-    """What features are normalised with: (feature − mean_CM) / std_CM."""
+    """What features are normalised with: (feature − mean_CM) / std_CM; `settings` are those of the features."""
 
     mean_CM: Floats
     std_CM: Floats
+    settings: str = ""
 
     def save(self, path: Path) -> None:
         """Write an .npz; what was there stays until the new file is complete.
@@ -43,7 +44,7 @@ class Statistics:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                np.savez(file, mean_CM=self.mean_CM, std_CM=self.std_CM)
+                np.savez(file, mean_CM=self.mean_CM, std_CM=self.std_CM, settings=self.settings)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -59,11 +60,17 @@ class Statistics:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays["mean_CM"], arrays["std_CM"])
+                return cls(arrays["mean_CM"], arrays["std_CM"], str(arrays["settings"]))
         except FileNotFoundError:
             raise UserError(f"{path}: missing; run the statistics stage (avsa stats)") from None
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"{path} is not a file of feature statistics ({error}): run avsa stats") from error
+
+
+def feature_settings(views: config.Views, audio: config.Audio, sample_rate: int) -> str:
+    """All that decides what a bin of the features means, as one line."""
+    decisive = {**audio.model_dump(exclude={"statistics_clips"}), "audio_s": views.audio_s, "sample_rate": sample_rate}
+    return ", ".join(f"{name} {value}" for name, value in decisive.items())
 
 
 class RunningMoments:
@@ -89,11 +96,11 @@ class RunningMoments:
         self.mean_CM = self.mean_CM + delta_CM * (count / total)
         self.count = total
 
-    def statistics(self) -> Statistics:
+    def statistics(self, settings: str = "") -> Statistics:
         """Mean and (population) standard deviation so far."""
         std_CM = torch.sqrt(self.squares_CM / self.count)
         std_CM = torch.where(std_CM > CONSTANT, std_CM, 1.0)
-        return Statistics(self.mean_CM.float().numpy(), std_CM.float().numpy())
+        return Statistics(self.mean_CM.float().numpy(), std_CM.float().numpy(), settings)
 
 
 def compute_statistics(
@@ -129,6 +136,6 @@ def compute_statistics(
         drawn = sample(*key, 0)
         rotation_1K44 = crop_rotation(drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK, drawn.mirror_K)
         moments.add(features(torch.from_numpy(foa_CS)[None], rotation_1K44)[0])
-    statistics = moments.statistics()
+    statistics = moments.statistics(feature_settings(views, audio, store[0].sample_rate))
     statistics.save(out)
     return statistics

@@ -75,16 +75,6 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     return None
 
 
-def run_id(folder: Path, fingerprint: str) -> str | None:
-    """The tracker's run that the checkpoint in the folder belongs to, None where there is no checkpoint.
-
-    Raises:
-        UserError: as :func:`load`.
-    """
-    state = load(folder, fingerprint)
-    return None if state is None else state["run_id"]
-
-
 def _flush_folder(folder: Path) -> None:
     """A renamed file survives a power cut only when its folder is flushed too."""
     descriptor = os.open(folder, os.O_RDONLY)

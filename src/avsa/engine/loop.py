@@ -95,6 +95,7 @@ class _Training:
             note(f"warning: the tracker has no metrics of this run after step {self.stored}, of {self.at.logged}")
         for phase in self.phases[self.at.phase :]:
             self.run_phase(phase, optimiser_state)
+            phase.loader.close()
             optimiser_state = {}
         (number,) = distributed.maximum(self.stop.number)
         if number:  # it came after the last step

@@ -46,6 +46,9 @@ class Loader(Protocol):
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Any]:
         """The batches (see :class:`Batch`) of an epoch from the ``start_step``-th on."""
 
+    def close(self) -> None:
+        """End what works ahead; called when a phase is over."""
+
 
 class Tracker(Protocol):
     """Where metrics go. The loop uses the one of rank 0 only."""

@@ -14,6 +14,7 @@ import torch
 from matplotlib import colormaps
 
 from avsa.ambisonics.energy import power_map
+from avsa.ambisonics.foa import to_acn_sn3d
 from avsa.errors import UserError
 
 HEIGHT = 360  # pixels of the result
@@ -23,15 +24,18 @@ COVER = 0.65  # how much of the picture the loudest direction hides
 MAP_HEIGHT = 45
 
 
-def power_map_video(video: Path, audio: Path, out_mp4: Path, sample_rate: int = 24000, fps: float = 15.0) -> None:
+def power_map_video(
+    video: Path, audio: Path, out_mp4: Path, order: str = "acn-sn3d", sample_rate: int = 24000, fps: float = 15.0
+) -> None:
     """Write `video` with the power map of `audio` on it, and the sound as stereo (W ± Y).
 
     Args:
         video: an equirectangular video.
-        audio: its first-order ambisonics (ACN/SN3D), in a file beside it or the same file.
+        audio: its first-order ambisonics, in a file beside it or the same file.
+        order: the order of its channels (`avsa.ambisonics.foa.to_acn_sn3d`).
 
     Raises:
-        UserError: a file cannot be decoded, or the sound has not four channels.
+        UserError: a file cannot be decoded, or the sound has another number of channels.
     """
     import av
 
@@ -44,11 +48,12 @@ def power_map_video(video: Path, audio: Path, out_mp4: Path, sample_rate: int = 
         sound = open_stream(audio, "audio")
         foa_CS, _ = decode_sound(sound, sample_rate)
         sound.close()
+        foa_CS = np.asarray(to_acn_sn3d(foa_CS, order), np.float32)
         picture = open_stream(video, "video")
     except RefusedError as error:
         raise UserError(str(error)) from error
-    if foa_CS.shape[0] != 4:
-        raise UserError(f"{audio} has {foa_CS.shape[0]} channels: a power map needs the four of first order")
+    except UserError as error:
+        raise UserError(f"{audio}: {error}") from error
     rate = Fraction(fps).limit_denominator(1001)
     floor = float(np.mean(foa_CS[0] ** 2)) * 0.05
     out_mp4.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,8 @@
-"""The stages that make data: ``synth``, ``ingest``, ``stats``; and ``inspect``, which looks at it."""
+"""The stages that make data: ``synth``, ``segment``, ``ingest``, ``stats``; and ``inspect``, which looks at it."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from avsa.errors import UserError
@@ -16,6 +17,25 @@ def run_synth(resolved: Resolved, jobs: int) -> None:
 
     with stage_run(resolved, "synth", "synth"):
         render_dataset(resolved.config.synth, paths.raw(resolved.config), jobs)
+
+
+def run_segment(resolved: Resolved, source: Path | None, output: Path | None, overwrite: bool, jobs: int) -> None:
+    """Make label maps for the recordings of a folder, beside them or in another folder."""
+    import torch
+
+    from avsa.acquire.segment import LEDGER, segment
+
+    config, raw = resolved.config, source or paths.raw(resolved.config)
+    out = output or raw
+    on_gpu = config.engine.device != "cpu" and torch.cuda.is_available()
+    if config.engine.device == "cuda" and not on_gpu:
+        raise UserError("engine.device is cuda but PyTorch sees no GPU: set engine.device to auto or cpu")
+    with stage_run(resolved, "segment", "segment") as run:
+        summary = segment(raw, out, config.segment, config.clips.height, "cuda" if on_gpu else "cpu", overwrite, jobs)
+        refused = len(summary.refused)
+        run.log({"maps": summary.maps, "ignored": 100 * summary.ignored, "refused": refused}, step=0)
+    if refused:
+        print(f"{refused} of {summary.recordings} recordings have no label maps: see {out / LEDGER}", file=sys.stderr)
 
 
 def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
@@ -40,8 +60,9 @@ def run_stats(resolved: Resolved) -> None:
         compute_statistics(store, config.views, config.audio, 0, paths.statistics(config))
 
 
-def run_inspect(source: Path, output: Path) -> None:
+def run_inspect(source: Path, output: Path, order: str) -> None:
     """A power-map video of one recording, or a contact sheet of a folder."""
+    from avsa.clips.recordings import AUDIO
     from avsa.report.contact import contact_sheet
     from avsa.report.power_video import power_map_video
 
@@ -50,6 +71,6 @@ def run_inspect(source: Path, output: Path) -> None:
     if source.is_dir():
         contact_sheet(source, output)
     else:
-        beside = (source.with_suffix(suffix) for suffix in (".m4a", ".flac", ".wav"))
+        beside = (path for suffix in AUDIO if (path := source.with_suffix(suffix)) != source)
         sound = next((path for path in beside if path.exists()), source)
-        power_map_video(source, sound, output)
+        power_map_video(source, sound, output, order)

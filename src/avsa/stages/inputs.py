@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from avsa.clips.store import ClipStore
 from avsa.config import Config
-from avsa.data.statistics import Statistics
+from avsa.data.statistics import Statistics, feature_settings
 from avsa.data.views import Views
+from avsa.errors import UserError
 from avsa.stages import paths
 
 
 def build_views(config: Config) -> Views:
-    """The views of the configuration, normalised with the data set's statistics."""
+    """The views of the configuration, normalised with the data set's statistics.
+
+    Raises:
+        UserError: no statistics, or those of other features.
+    """
     sample_rate = ClipStore(paths.clips(config))[0].sample_rate
-    return Views(config.views, config.audio, sample_rate, Statistics.load(paths.statistics(config)))
+    path, wanted = paths.statistics(config), feature_settings(config.views, config.audio, sample_rate)
+    statistics = Statistics.load(path)
+    if statistics.settings != wanted:
+        raise UserError(f"{path} is of other features ({statistics.settings}), not of {wanted}: run avsa stats")
+    return Views(config.views, config.audio, sample_rate, statistics)

@@ -18,7 +18,7 @@ from avsa.config import Config
 from avsa.config import Phase as PhaseConfig
 from avsa.data.loader import ClipLoader
 from avsa.data.views import without_augmentation
-from avsa.engine import distributed
+from avsa.engine import distributed, random_state
 from avsa.engine.loop import train
 from avsa.engine.optim import constant
 from avsa.engine.precision import autocast
@@ -79,7 +79,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         _phase(config, network, phase, f"{name} {number}/{len(config.pretrain.runs[name])}", seed, device)
         for number, phase in enumerate(config.pretrain.runs[name], start=1)
     ]
-    torch.manual_seed(seed * 1000 + distributed.rank())  # dropout; every other draw has a generator of its own
+    random_state.seed(seed, distributed.rank())  # dropout; every other draw has a generator of its own
 
     def fit(run: Tracker) -> None:
         train(
@@ -101,11 +101,8 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         except Interrupted as interrupted:
             raise SystemExit(interrupted.exit_code) from None
         out = paths.checkpoint(name, seed)
-        save_network(
-            paths.network(name, seed),
-            network,
-            {"run": name, "from": start, "seed": seed, "fingerprint": identity, "run_id": run.run_id},
-        )
+        provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity}
+        save_network(paths.network(name, seed), network, provenance)
         _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
         shutil.rmtree(state)  # what is done is kept by its outputs: started again, after a change of code, it trains

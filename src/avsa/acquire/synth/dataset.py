@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ MADE_BY = "synth.json"  # the configuration that the files in a folder were rend
 def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
     """Render all scenes to `out/<split>/<id>.{mp4,m4a,segm.png,json}`, and `out/classes.json`.
 
-    A scene whose .json exists is complete and is skipped; the files are the same bytes for any number of jobs.
+    A scene whose .json exists is complete and is skipped; the files are the same bytes for any number of jobs. A new
+    folder is rendered under a hidden name beside it and takes its name when it is complete: a pipeline that removes
+    unfinished outputs leaves it what it has.
 
     Args:
         jobs: processes; -1 is one per core.
@@ -35,20 +38,34 @@ def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
         UserError: `out` holds scenes of another configuration, or cannot be written.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        _claim(synth, out)
-        _write_text(out / "classes.json", CLASSES)
-        wanted = [(split, index) for split in SPLITS for index in range(getattr(synth, split))]
-        for split in {split for split, _ in wanted}:
-            (out / split).mkdir(exist_ok=True)
-        missing = [(split, index) for split, index in wanted if not _truth_path(out, split, index).exists()]
-        work = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)(
-            delayed(render_scene)(synth, split, index, out / split) for split, index in missing
-        )
-        for _ in tqdm(work, total=len(wanted), initial=len(wanted) - len(missing), desc="render", unit="scene"):
-            pass
+        if out.exists():
+            _render(synth, out, jobs)
+            return
+        unfinished = out.with_name(f".{out.name}.unfinished")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        if not _is_of(synth, unfinished):
+            shutil.rmtree(unfinished)
+            unfinished.mkdir()
+        _render(synth, unfinished, jobs)
+        unfinished.replace(out)
     except OSError as error:
         raise UserError(f"cannot write scenes to {out}: {error.strerror or error}") from error
+
+
+def _render(synth: config.Synth, out: Path, jobs: int) -> None:
+    if not _is_of(synth, out):
+        raise UserError(f"{out} holds scenes of another configuration: delete it or choose another folder")
+    _write_text(out / MADE_BY, synth.model_dump(mode="json"))
+    _write_text(out / "classes.json", CLASSES)
+    wanted = [(split, index) for split in SPLITS for index in range(getattr(synth, split))]
+    for split in {split for split, _ in wanted}:
+        (out / split).mkdir(exist_ok=True)
+    missing = [(split, index) for split, index in wanted if not _truth_path(out, split, index).exists()]
+    work = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=8)(
+        delayed(render_scene)(synth, split, index, out / split) for split, index in missing
+    )
+    for _ in tqdm(work, total=len(wanted), initial=len(wanted) - len(missing), desc="render", unit="scene"):
+        pass
 
 
 def render_scene(synth: config.Synth, split: str, index: int, folder: Path) -> None:
@@ -104,18 +121,13 @@ def _truth_path(out: Path, split: str, index: int) -> Path:
     return out / split / f"{split}-{index:05d}.json"
 
 
-def _claim(synth: config.Synth, out: Path) -> None:
-    """Refuse a folder whose scenes come from other settings; only the number of scenes may grow."""
-    settings = synth.model_dump(mode="json")
-    made_by = out / MADE_BY
-    if made_by.exists():
-        before = json.loads(made_by.read_text())
-        same = {k: v for k, v in before.items() if k not in SPLITS} == {
-            k: v for k, v in settings.items() if k not in SPLITS
-        }
-        if not same or any(before[split] > settings[split] for split in SPLITS):
-            raise UserError(f"{out} holds scenes of another configuration: delete it or choose another folder")
-    _write_text(made_by, settings)
+def _is_of(synth: config.Synth, out: Path) -> bool:
+    """Whether the folder's scenes, if it has any, come from these settings; only the number of scenes may grow."""
+    if not (out / MADE_BY).exists():
+        return True
+    settings, before = synth.model_dump(mode="json"), json.loads((out / MADE_BY).read_text())
+    grown = all(before.pop(split) <= settings.pop(split) for split in SPLITS)
+    return grown and before == settings
 
 
 def _write_text(path: Path, content: Any) -> None:
