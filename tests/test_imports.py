@@ -22,7 +22,7 @@ ALLOWED = {
     "geometry": BASE,
     "ambisonics": BASE | {"geometry"},
     "features": BASE | {"geometry", "ambisonics"},
-    "acquire": BASE | {"geometry", "ambisonics"},
+    "acquire": BASE | {"geometry", "ambisonics", "clips"},
     "clips": BASE | {"geometry", "ambisonics"},
     "data": BASE | {"geometry", "ambisonics", "features", "clips"},
     "models": BASE,
