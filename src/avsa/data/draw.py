@@ -15,6 +15,7 @@ from avsa.clips.store import Clip
 from avsa.config import Views
 from avsa.data.sound import audio_samples
 from avsa.geometry.crops import CropSampler, Viewpoints
+from avsa.geometry.released import ReleasedCropSampler
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class ViewSampler:
 
     def __init__(self, views: Views) -> None:
         self.views = views
-        self.crops = CropSampler(
+        sampler = ReleasedCropSampler if views.rule == "released" else CropSampler
+        self.crops = sampler(
             crops=views.crops,
             max_elevation=math.radians(views.max_elevation_deg),
             rule=views.elevation_rule,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from avsa import config
 from avsa.ambisonics.foa import turn_to
+from avsa.ambisonics.released import released_turn_to
 from avsa.features import AudioFeatures
 
 
@@ -29,8 +30,13 @@ def audio_features(views: config.Views, audio: config.Audio, sample_rate: int) -
     )
 
 
-def crop_rotation(azimuth: Tensor, elevation: Tensor, mirrored: Tensor) -> Tensor:
-    """Channel matrices (..., 4, 4) of the sound of crops: turned to the crop, then mirrored where the crop is."""
+def crop_rotation(azimuth: Tensor, elevation: Tensor, mirrored: Tensor, rule: str = "paper") -> Tensor:
+    """Channel matrices (..., 4, 4) of the sound of crops: turned to the crop, then mirrored where the crop is.
+
+    Rule "released" turns as published checkpoints were trained, past the crop, and never mirrors.
+    """
+    if rule == "released":
+        return released_turn_to(azimuth, elevation)
     rotation = turn_to(azimuth, elevation)
     rotation[..., 1, :] *= torch.where(mirrored, -1.0, 1.0)[..., None]  # `avsa.ambisonics.foa.mirror`: Y → −Y
     return rotation

@@ -134,7 +134,8 @@ def compute_statistics(
         except ValueError as error:
             raise undecodable(store, clip, error) from None
         drawn = sample(*key, 0)
-        rotation_1K44 = crop_rotation(drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK, drawn.mirror_K)
+        centres = (drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK)
+        rotation_1K44 = crop_rotation(*centres, drawn.mirror_K, views.rule)
         moments.add(features(torch.from_numpy(foa_CS)[None], rotation_1K44)[0])
     statistics = moments.statistics(feature_settings(views, audio, store[0].sample_rate))
     statistics.save(out)

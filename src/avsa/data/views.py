@@ -4,6 +4,8 @@ Shapes: N rows, K crops, C channels (3 of a picture, or of the audio features), 
 P = H·W.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from avsa import config
 from avsa.data.batch import Batch
 from avsa.data.jitter import colour_jitter_
 from avsa.data.planes import crop_rgb
+from avsa.data.released import released_crop_rgb
 from avsa.data.sound import audio_features, crop_rotation
 from avsa.data.statistics import Statistics
 from avsa.geometry.crops import crop_directions
@@ -30,6 +33,9 @@ def without_augmentation(views: config.Views) -> config.Views:
 
 class Views(nn.Module):
     """Makes a batch into the networks' input, without gradients and in fp32 whatever autocast says.
+
+    `rule: released` makes the views that published checkpoints were trained on, errors included: the crops of
+    `avsa.data.released`, and sound turned as `avsa.ambisonics.released` has it, which a mirrored crop keeps.
 
     Args:
         statistics: what the audio features are normalised with; none leaves them as they are.
@@ -64,21 +70,29 @@ class Views(nn.Module):
         """Crops `video_NKCTHW`, normalised."""
         size = self.views.size
         (N, T), K, device = batch.y_NTHW.shape[:2], batch.azimuth_NK.shape[1], batch.y_NTHW.device
-        azimuth_NKP, elevation_NKP = crop_directions(
-            batch.azimuth_NK, batch.elevation_NK, batch.fov_NK, batch.aspect_NK, size, size, batch.mirror_NK
-        )
+        crops = self._crops(batch)
         video_NKCTP = torch.empty((N, K, 3, T, size * size), device=device)
         together = max(1, CACHED // video_NKCTP[0].numel()) if device.type == "cpu" else N
         with torch.autocast(device.type, enabled=False):
             for start in range(0, N, together):
                 n = slice(start, start + together)
-                crop_NCTKP = crop_rgb(
-                    batch.y_NTHW[n], batch.uv_NT2hw[n], batch.rgb_N34[n], azimuth_NKP[n], elevation_NKP[n]
-                )
+                crop_NCTKP = crops(n)
                 colour_jitter_(crop_NCTKP, batch.jitter_NK4[n])
                 crop_NKCTP = crop_NCTKP.permute(0, 3, 1, 2, 4)
                 torch.addcmul(self.picture_offset_C11, crop_NKCTP, self.picture_scale_C11, out=video_NKCTP[n])
         return video_NKCTP.view(N, K, 3, T, size, size)
+
+    def _crops(self, batch: Batch) -> Callable[[slice], Tensor]:
+        """What gives the crops of some rows as RGB in [0, 1], `crop_NCTKP`."""
+        size = self.views.size
+        if self.views.rule == "released":
+            return lambda n: released_crop_rgb(batch, n, size)
+        azimuth_NKP, elevation_NKP = crop_directions(
+            batch.azimuth_NK, batch.elevation_NK, batch.fov_NK, batch.aspect_NK, size, size, batch.mirror_NK
+        )
+        return lambda n: crop_rgb(
+            batch.y_NTHW[n], batch.uv_NT2hw[n], batch.rgb_N34[n], azimuth_NKP[n], elevation_NKP[n]
+        )
 
     @torch.no_grad()
     def audio(self, batch: Batch, turn_N44: Tensor | None = None) -> Tensor:
@@ -87,7 +101,7 @@ class Views(nn.Module):
         Args:
             turn_N44: channel matrices that turn each row's whole sound field first, e.g. a yaw that makes it wrong.
         """
-        rotation_NK44 = crop_rotation(batch.azimuth_NK, batch.elevation_NK, batch.mirror_NK)
+        rotation_NK44 = crop_rotation(batch.azimuth_NK, batch.elevation_NK, batch.mirror_NK, self.views.rule)
         if turn_N44 is not None:
             rotation_NK44 = rotation_NK44 @ turn_N44[:, None]
         with torch.autocast(batch.foa_NCS.device.type, enabled=False):
