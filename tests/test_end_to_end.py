@@ -37,7 +37,7 @@ pretrain:
     avsa:
       - {objective: avc, epochs: 1, batch: 4, crops: 1, lr: 1.0e-3}
       - {objective: avsa, epochs: 2, batch: 4, crops: 2, lr: 1.0e-3}
-evaluate: {epochs: 2, batch: 4}
+evaluate: {batch: 4, binary: {epochs: 2}}
 engine: {device: cpu, workers: 0, threads: 1, log_every: 1, checkpoint_every_s: 0.0001, val_batches: 2}
 pipeline: {seeds: [0], after_avc: [avsa], checkpoints: [untrained, avc, avsa], tasks: [avc-bin, avsa-bin]}
 """
@@ -238,5 +238,4 @@ def test_two_processes(copy: Path) -> None:
     assert [step for step, _ in found["train/loss"]] == list(range(1, AVC_STEPS + 1))
     assert [step for step, _ in found["val/loss"]] == [AVC_STEPS]
     assert all(math.isfinite(value) for name in found for _, value in found[name])
-    provenance = load_network(copy / "checkpoints/avc-0/network.pt")[1]
-    assert provenance["run_id"] == run.info.run_id
+    assert json.loads((copy / "checkpoints/avc-0/run.json").read_text())["run_id"] == run.info.run_id
