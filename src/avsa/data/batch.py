@@ -49,7 +49,8 @@ class Batch:
     def __reduce__(self) -> tuple[Any, ...]:
         # Between processes a small tensor's handle costs more than its bytes.
         small = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in (*LARGE, "ids")}
-        return _rebuild, ([getattr(self, name) for name in LARGE], {n: t.numpy() for n, t in small.items()}, self.ids)
+        arrays = {name: tensor.numpy() for name, tensor in small.items()}
+        return _rebuild, (type(self), [getattr(self, name) for name in LARGE], arrays, self.ids)
 
     @staticmethod
     def concatenate(parts: "list[Batch]") -> "Batch":
@@ -59,6 +60,6 @@ class Batch:
         return Batch(**tensors, ids=[id_ for part in parts for id_ in part.ids])
 
 
-def _rebuild(large: list[Tensor], small: dict[str, Any], ids: list[str]) -> Batch:
+def _rebuild(kind: type[Batch], large: list[Tensor], small: dict[str, Any], ids: list[str]) -> Batch:
     tensors = {name: torch.from_numpy(array) for name, array in small.items()}
-    return Batch(**dict(zip(LARGE, large, strict=True)), **tensors, ids=ids)
+    return kind(**dict(zip(LARGE, large, strict=True)), **tensors, ids=ids)

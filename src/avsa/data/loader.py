@@ -1,7 +1,7 @@
 """Batches of a clip store for training: the same ones whatever the workers, the ranks and the interruptions."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ class ClipLoader:
         shuffle, drop_last: on for training; off for every clip in store order (then the last batch is smaller).
         workers: decoding processes; 0 decodes in this one.
         pin_memory: for copies to a GPU.
+        examples: what decodes them, called with the store, the views, the seed and the moments.
 
     Raises:
         UserError: clips of different sizes, fewer of sufficient length than a batch, a batch that ranks cannot share.
@@ -85,10 +86,11 @@ class ClipLoader:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        examples: Callable[[ClipStore, Views, int, int], ClipExamples] = ClipExamples,
     ) -> None:
         if batch % world_size:
             raise UserError(f"a batch of {batch} clips cannot be shared equally by {world_size} ranks")
-        self.examples = ClipExamples(store, views, seed, moments)
+        self.examples = examples(store, views, seed, moments)
         clips = self.examples.usable
         if drop_last and len(clips) < batch:
             raise UserError(f"{store.root} has {len(clips)} clips to train on, a batch takes {batch}: lower the batch")
