@@ -190,6 +190,38 @@ def test_files_that_cannot_be_layers(folder: Path) -> None:
         resolve(folder)
 
 
+def test_of_several_overlays_the_last_wins_and_what_they_share_lies_below() -> None:
+    write(
+        low={"synth": {"train": 1, "val": 1, "test": 1, "places": 1}},
+        one={"base": "low.yaml", "synth": {"train": 2, "val": 2}},
+        two={"base": "low.yaml", "synth": {"train": 3}},
+        params={"base": ["one.yaml", "two.yaml"]},
+    )
+    resolved = resolve()
+    synth = resolved.config.synth
+    assert (synth.train, synth.val, synth.test, synth.places) == (3, 2, 1, 1)
+    origins = [resolved.origin(f"synth.{name}") for name in ("train", "val", "test")]
+    assert origins == ["two.yaml", "one.yaml", "low.yaml"]
+    assert resolved.config.base == ["one.yaml", "two.yaml"]
+    assert resolve(overrides=["base=[two.yaml, one.yaml]"]).config.synth.train == 2
+    write(params={"base": ["one.yaml", "three.yaml"]})
+    assert message() == "three.yaml: no such configuration file"
+
+
+def test_a_run_may_have_the_phases_of_another() -> None:
+    write(
+        low={"pretrain": {"runs": {"mine": "avsa", "other": [{"objective": "avc", "epochs": 3}]}}},
+        params={"base": "low.yaml", "pretrain": {"runs": {"avsa": [{"objective": "avsa", "epochs": 7}]}}},
+    )
+    resolved = resolve(overrides=["pretrain.runs.other=avts"])
+    assert resolved.config.pretrain.runs["mine"] == [Phase(objective="avsa", epochs=7)]
+    assert resolved.config.pretrain.runs["other"] == Config().pretrain.runs["avts"]
+    assert resolved.origin("pretrain.runs.mine.0.epochs") == "low.yaml"
+    wrong = "low.yaml: pretrain.runs: other has the phases of {}, which is no run with phases of its own"
+    assert message("pretrain.runs.other=nothing") == wrong.format("nothing")
+    assert message("pretrain.runs.other=mine") == wrong.format("mine")
+
+
 def test_overlays_in_a_circle() -> None:
     write(one={"base": "two.yaml"}, two={"base": "one.yaml"}, params={"base": "one.yaml"})
     assert message() == "one.yaml: overlays name each other as base: one.yaml -> two.yaml -> one.yaml"

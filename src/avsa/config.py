@@ -1,6 +1,6 @@
 """Typed configuration: every value that can be chosen, with the paper's value as its default.
 
-Precedence: the defaults here < the overlay named by ``base:`` (which may name a base of its own) < ``params.yaml`` <
+Precedence: the defaults here < the overlays named by ``base:`` (which may name a base of their own) < ``params.yaml`` <
 ``--set a.b=c``. Mappings merge, lists and scalars replace. An unknown key is an error that names its nearest neighbour.
 Angles end in ``_deg``, times in ``_s``; inside the package they are radians and samples.
 Where a default differs from the paper, the comment says so.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -155,7 +155,8 @@ class Phase(Section):
 
 
 class Pretrain(Section):
-    """Self-supervised training; ``runs`` defines what a name such as ``avsa`` stands for."""
+    """Self-supervised training; ``runs`` defines what a name such as ``avsa`` stands for: phases, or the name of another
+    run that has the same."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     temperature: Positive = 0.07
@@ -167,6 +168,16 @@ class Pretrain(Section):
         "avts": [Phase(objective="avts", epochs=50, batch=28, crops=1, moments=4)],
         "avsa": [Phase(objective="avsa", epochs=50)],
     }
+
+    @field_validator("runs", mode="before")
+    @classmethod
+    def _the_same(cls, runs: object) -> object:
+        if not isinstance(runs, dict):
+            return runs
+        for name, same in runs.items():
+            if isinstance(same, str) and not isinstance(runs.get(same), list):
+                raise ValueError(f"{name} has the phases of {same}, which is no run with phases of its own")
+        return {name: runs[same] if isinstance(same, str) else same for name, same in runs.items()}
 
 
 class Binary(Section):
@@ -239,6 +250,7 @@ class Pipeline(Section):
 
     seeds: list[int] = []
     after_avc: list[str] = []  # runs that start from the checkpoint of avc: the curriculum
+    from_scratch: list[str] = []  # runs beside avc that start from the untrained network
     checkpoints: list[str] = []  # what is evaluated
     tasks: list[Task] = []
 
@@ -246,7 +258,7 @@ class Pipeline(Section):
 class Config(Section):
     """The whole tree. Sections that are stages carry the stage's name."""
 
-    base: str = ""
+    base: str | list[str] = ""
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "synth360"
     pipeline: Pipeline = Pipeline()
     synth: Synth = Synth()

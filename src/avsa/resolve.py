@@ -1,6 +1,7 @@
 """From files and ``--set`` to one checked configuration, with the origin of every value.
 
-Later layers win: defaults in :mod:`avsa.config` < overlays (``base:``, which may chain) < ``params.yaml`` < ``--set``.
+Later layers win: defaults in :mod:`avsa.config` < overlays < ``params.yaml`` < ``--set``. Overlays are what ``base:``
+names, one or a list, of which the last wins; each may name a base of its own, which comes below it.
 """
 
 from __future__ import annotations
@@ -63,13 +64,13 @@ def resolve(params: Path | None = None, overrides: Sequence[str] = (), base: str
         chosen = _read(Path(where))
     command = _parse(overrides)
     first = base or command.get("base") or chosen.get("base") or ""
-    layers = [*reversed(list(_overlays(str(first)))), (where, chosen), ("--set", command)]
+    layers = [*_overlays(first).items(), (where, chosen), ("--set", command)]
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, layer in layers:
         origins.update({path: origin for path, _ in _leaves(layer)})
         merged = _merge(merged, layer)
-    merged["base"] = str(first)
+    merged["base"] = first
     if base:
         origins["base"] = "--base"
     try:
@@ -100,15 +101,16 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _overlays(base: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    seen: list[str] = []
-    while base:
-        if base in seen:
-            raise UserError(f"{base}: overlays name each other as base: {' -> '.join([*seen, base])}")
-        seen.append(base)
-        layer = _read(Path(base))
-        yield base, layer
-        base = str(layer.get("base") or "")
+def _overlays(base: Any, above: tuple[str, ...] = ()) -> dict[str, dict[str, Any]]:
+    """Name -> content, from the lowest to the highest; one that several name is there once, below them all."""
+    layers: dict[str, dict[str, Any]] = {}
+    for name in map(str, filter(None, base if isinstance(base, list) else [base])):
+        if name in above:
+            raise UserError(f"{name}: overlays name each other as base: {' -> '.join([*above, name])}")
+        layer = _read(Path(name))
+        for under, content in (*_overlays(layer.get("base"), (*above, name)).items(), (name, layer)):
+            layers.setdefault(under, content)
+    return layers
 
 
 def _parse(overrides: Sequence[str]) -> dict[str, Any]:
