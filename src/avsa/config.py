@@ -155,8 +155,8 @@ class Phase(Section):
 
 
 class Pretrain(Section):
-    """Self-supervised training; ``runs`` defines what a name such as ``avsa`` stands for: phases, or the name of another
-    run that has the same."""
+    """Self-supervised training; ``runs`` defines what a name such as ``avsa`` stands for: phases, or the name of
+    another run that has the same."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 1e-5
     temperature: Positive = 0.07
