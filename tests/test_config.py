@@ -128,5 +128,7 @@ def test_stages_call_verbs_with_options_that_exist() -> None:
 def test_the_pipeline_names_runs_that_are_defined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = resolve().config
-    assert set(config.pipeline.after_avc) <= set(config.pretrain.runs)
-    assert set(config.pipeline.checkpoints) <= {"untrained", "avc", *config.pipeline.after_avc}
+    chosen = config.pipeline
+    assert {*chosen.from_scratch, *chosen.after_avc} <= set(config.pretrain.runs)
+    assert set(chosen.checkpoints) <= {"untrained", *chosen.from_scratch, *chosen.after_avc}
+    assert "avc" in chosen.from_scratch or not chosen.after_avc

@@ -49,7 +49,7 @@ def closure(start: Path, function: str | None) -> set[Path]:
         ("synth", "stages/data.py", "run_synth", ()),
         ("ingest", "stages/data.py", "run_ingest", ("geometry",)),  # clips turn nothing: energy only
         ("stats", "stages/data.py", "run_stats", ("clips",)),  # the store's content is a dependency itself
-        ("avc", "stages/pretrain.py", None, ("clips",)),
+        ("scratch", "stages/pretrain.py", None, ("clips",)),
         ("pretrain", "stages/pretrain.py", None, ("clips",)),
         (
             "evaluate",
@@ -77,7 +77,7 @@ def test_a_stage_depends_on_the_code_it_runs(
 def test_a_seed_names_the_stages_that_depend_on_it() -> None:
     """What has a row per seed runs for a new one; the data, its clips and its statistics have no seed of a network."""
     with_seed = {name for name, stage in STAGES.items() if "seed" in stage.get("matrix", {})}
-    assert with_seed == {"init", "avc", "pretrain", "evaluate"}
+    assert with_seed == {"init", "scratch", "pretrain", "evaluate"}
     for name in with_seed:
         outputs = [out if isinstance(out, str) else next(iter(out)) for out in STAGES[name]["outs"]]
         assert all("${item.seed}" in out for out in outputs)

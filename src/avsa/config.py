@@ -127,8 +127,8 @@ class Audio(Section):
 class Translator(Section):
     """The network that predicts one modality's K features from the other's (paper, section 3.3)."""
 
-    kind: Literal["transformer", "mlp", "none"] = "transformer"
-    depth: Annotated[int, Field(ge=0)] = 2
+    kind: Literal["transformer", "mlp"] = "transformer"  # mlp: each viewpoint by itself, without the others' context
+    depth: Annotated[int, Field(ge=0)] = 2  # 0: one modality's features are compared with the other's directly
     expansion: Count = 4
     heads: Count = 1
     dropout: Probability = 0.1
@@ -250,7 +250,7 @@ class Pipeline(Section):
 
     seeds: list[int] = []
     after_avc: list[str] = []  # runs that start from the checkpoint of avc: the curriculum
-    from_scratch: list[str] = []  # runs beside avc that start from the untrained network
+    from_scratch: list[str] = []  # runs that start from the untrained network: avc, and what has no curriculum
     checkpoints: list[str] = []  # what is evaluated
     tasks: list[Task] = []
 

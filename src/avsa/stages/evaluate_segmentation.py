@@ -75,7 +75,7 @@ def available_inputs(job: Job) -> list[SegmentationInput]:
     config, encoder = job.config, job.encoder
     phases = config.pretrain.runs.get(job.checkpoint, [])
     idle = bool(phases) or job.checkpoint == "untrained"
-    if any(OBJECTIVES[phase.objective].translated for phase in phases) and config.model.translator.kind != "none":
+    if any(OBJECTIVES[phase.objective].translated for phase in phases) and config.model.translator.depth:
         idle = False
     left: list[SegmentationInput] = []
     for name in config.evaluate.segmentation.inputs:
