@@ -20,9 +20,9 @@ from avsa.acquire.synth.dataset import render_scene
 from avsa.clips.ingest import ingest
 from avsa.config import Config
 from avsa.report.notes import notes
-from avsa.report.page import Figure, Page, render
+from avsa.report.page import Figure, Page, Section, render
 from avsa.report.records import Record, write_records
-from avsa.report.tables import binary_table, paper_results
+from avsa.report.tables import paper_tables
 from avsa.resolve import Resolved
 from avsa.stages import paths, report
 
@@ -56,9 +56,9 @@ class Rows(HTMLParser):
             self.cells[self.row][-1] += f" {data}"
 
 
-def page(records: list[Record], **more: Any) -> Rows:
-    table = binary_table(records)
-    return Rows(render(Page(facts=[("Data", "a < b")], table=table, notes=[], **more)))
+def page(records: list[Record], **more: Any) -> str:
+    sections = {table.name: Section(table) for table in paper_tables(records)}
+    return render(Page(**{"facts": [("Data", "a < b")], "sections": sections, "notes": []} | more))
 
 
 def test_every_figure_stands_in_its_row_and_column() -> None:
@@ -69,40 +69,70 @@ def test_every_figure_stands_in_its_row_and_column() -> None:
         for c, (task, setting) in enumerate(columns)
         for seed in range(3)
     ] + [record("avsa", "avsa-bin", "4 crops, translator", 77.13)]
-    cells = page(records).cells
+    cells = Rows(page(records)).cells
     for r in records:
-        row = r.pretext + "+translator" * ("translator" in r.setting)
+        row = f"binary {r.pretext}" + " translator" * ("translator" in r.setting)
         text = cells[row][columns.index((r.task, r.setting.split(",")[0]))]
         assert f"{r.value:.2f}" in text
         assert f"{r.ci95[0]:.1f}–{r.ci95[1]:.1f}" in text
-    assert cells["avc"][1].split()[:2] == ["82.68", "61.26"]  # the paper's figure, then the mean of the seeds
-    assert cells["avc+translator"][1].split() == ["83.87"]
-    assert [text.strip() for text in cells["avc-long"]] == [""] * 4
-    assert cells["avsa+translator"][3].split() == ["69.97", "77.13", "75.7–78.7"]
-    for line in paper_results()["binary"]:
-        row = line["pretext"] + "+translator" * line["transformer"]
-        for c, key in enumerate(("avc_bin_1", "avc_bin_4", "avsa_bin_1", "avsa_bin_4")):
-            assert (f"{line[key]:.2f}" if key in line else "") in cells[row][c]
+    assert cells["binary avc"][1].split()[:2] == ["82.68", "61.26"]  # the paper's figure, then the mean of the seeds
+    assert cells["binary avc translator"][1].split() == ["83.87"]
+    assert [text.strip() for text in cells["binary avc-long"]] == [""] * 4
+    assert cells["binary avsa translator"][3].split() == ["69.97", "77.13", "75.7–78.7"]
+    assert cells["ablations Viewpoints/4"][1].split() == ["69.97", "77.13", "75.7–78.7"]
+    assert cells["ablations Curriculum/easy only"][0].split() == [
+        *("83.87", "61.26", "61.01", "·", "61.26", "·", "61.51", "avc", "·", "4", "crops")
+    ]
+
+
+def test_other_tasks_have_their_figures_too() -> None:
+    splits = [record("avsa", f"ucf101-{fold}", "fine-tuned", 40.0 + fold, metric="clip_top1") for fold in (1, 2, 3)]
+    image = record("avsa", "segmentation", "video+audio", 33.0, metric="miou_image")
+    cells = Rows(page([*splits, image])).cells
+    assert cells["action avsa"][0].split() == ["68.52", "41.00", "39.6–42.6", "splits", "1–3:", "42.00"]
+    assert [text.split() for text in cells["segmentation avsa video+audio"]] == [
+        ["73.11"],
+        ["34.63", "33.00", "31.6–34.6"],
+        [],
+    ]
+
+
+def test_only_what_was_measured_lies_open() -> None:
+    html = page([record("avsa", "ucf101-1", "fine-tuned", 41.0, metric="clip_top1", dataset="motion")])
+    opened, closed = (
+        re.sub(r"<details.*?</details>", "", html, flags=re.DOTALL),
+        re.findall(r"<details.*?</details>", html, re.DOTALL),
+    )
+    assert re.findall(r"<h2>(.*?)</h2>", opened) == ["Action recognition", "Ablations", "What the figures mean"]
+    assert "measured on motion" in opened
+    assert [re.findall(r"<h2>(.*?)</h2>", part) for part in closed] == [["Binary tasks"], ["Semantic segmentation"]]
+    assert "<code>segmentation</code>" in closed[1]
+    assert "35.11" in closed[1]
+
+
+def test_figures_of_no_table_are_listed() -> None:
+    html = page([], others=[record("mine", "avc-bin", "4 crops, <own>", 61.27, metric="crop_accuracy")])
+    listed = html[html.index("Figures of other settings") :]
+    for text in ("mine", "AVC-Bin", "4 crops, &lt;own&gt;", "crop_accuracy", "61.27", "59.9–62.9"):
+        assert text in listed
 
 
 def test_the_page_is_one_file(tmp_path: Path) -> None:
     picture = tmp_path / "a.png"
     picture.write_bytes(b"pixels")
-    html = page([], curves=[Figure(picture, "<loss>")])
+    html = Rows(page([], curves=[Figure(picture, "<loss>")]))
     assert html.sources == ["data:image/png;base64," + base64.b64encode(b"pixels").decode()]
     assert not html.tags & {"script", "link", "iframe", "loss"}
-    assert "@import" not in render(Page(facts=[], table=binary_table([]), notes=[]))
+    assert "@import" not in page([])
 
 
 def test_notes_say_what_is_missing() -> None:
-    chosen = {"seeds": [0, 1], "checkpoints": ["avc", "avc-long"], "tasks": ["avc-bin"]}
+    chosen = {"seeds": [0, 1], "checkpoints": ["avc", "avc-long"], "tasks": ["avc-bin", "ucf101-2"]}
     config = Config.model_validate({"pipeline": chosen})
-    records = [record("avc", "avc-bin", "1 crop", 80.0, seed) for seed in (0, 1)]
-    records += [record("avc-long", "avc-bin", "1 crop", 81.0, 1)]
-    text = "\n".join(notes(config, records, binary_table(records)))
-    assert "AVC, longer on AVC-Bin, seed 0." in text
-    assert "Not measured here: Untrained, AVC with translators, AVTS, AVTS with translators, AVSA, AVSA with" in text
-    assert "800 decisions" in text
+    records = [record("avc", task, "1 crop", 80.0, seed) for seed in (0, 1) for task in ("avc-bin", "ucf101-2")]
+    records += [record("avc-long", "avc-bin", "1 crop", 81.0, 1), record("avc-long", "ucf101-2", "fine-tuned", 81.0, 0)]
+    text = "\n".join(notes(config, records))
+    assert "there: AVC, longer on AVC-Bin, seed 0; AVC, longer on UCF-101, split 2, seed 1." in text
     assert "one seed" not in text
     assert "clusters" in text
 
@@ -156,7 +186,7 @@ def test_the_stage_reports_what_the_pipeline_names(project: Config) -> None:
     report.run_report(Resolved(project, {}))
 
     assert json.loads(paths.RESULTS.read_text()) == [made.model_dump(mode="json") for made in wanted]
-    assert json.loads(paths.METRICS.read_text()) == {"avsa-bin": {"avc": {"3 crops": 61.07}}}
+    assert json.loads(paths.METRICS.read_text()) == {"avsa-bin": {"avc": {"3 crops": {"accuracy": 61.07}}}}
     names = sorted(path.name for path in paths.PICTURES.iterdir())
     crops = [f"clip-1-crop-{k}.png" for k in (1, 2, 3)]
     assert names == ["avsa-bin.png", *crops, "clip-1-panorama.png", "clip-1-sound.png", "loss.png", "power-1.png",

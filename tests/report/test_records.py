@@ -52,6 +52,10 @@ def test_a_file_of_something_else_is_named(tmp_path: Path, text: str, what: str)
 def test_means_are_over_seeds(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     values = [plain("avsa", "avc-bin", "1 crop", value, seed) for seed, value in enumerate((80.0, 81.0, 85.0))]
-    path.write_text(json.dumps([*values, plain("avsa", "avc-bin", "4 crops, translator", 90.126)]))
-    means = nested_means(read_records([path]))
-    assert means == {"avc-bin": {"avsa": {"1 crop": 82.0, "4 crops, translator": 90.13}}}
+    values += [plain("avsa", "segmentation", "video", value) | {"metric": metric}
+               for metric, value in (("pixel_accuracy", 90.126), ("miou", 30.0))]  # fmt: skip
+    path.write_text(json.dumps(values))
+    assert nested_means(read_records([path])) == {
+        "avc-bin": {"avsa": {"1 crop": {"accuracy": 82.0}}},
+        "segmentation": {"avsa": {"video": {"pixel_accuracy": 90.13, "miou": 30.0}}},
+    }

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avsa.errors import UserError
+from avsa.report.names import display_name
 from avsa.report.style import GREY, TEXT, axes, colours, save
-from avsa.report.tables import display_name
 
 Series = tuple[tuple[int, ...], tuple[float, ...]]
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from avsa.config import Config
+from avsa.report.names import TASKS, display_name
 from avsa.report.records import Record
-from avsa.report.tables import TASKS, Table, display_name
 
 
-def notes(config: Config, records: Sequence[Record], table: Table) -> list[str]:
-    """Lines on intervals, seeds, the comparison with the paper, and what was not measured."""
-    decisions = sorted({record.n for record in records})
-    counts = f" ({' or '.join(f'{n:,}' for n in decisions)} decisions per figure)" if decisions else ""
+def notes(config: Config, records: Sequence[Record]) -> list[str]:
+    """Lines on intervals, seeds, the comparison with the paper, and what was asked for but is not there."""
     lines = [
-        f"Intervals are 95 % intervals of one trained network on the test clips{counts}. The decisions of one clip are "
-        "not independent, so clips are taken as clusters. An interval says nothing of how another training would turn "
-        "out: seeds do.",
+        "Intervals are 95 % intervals of one trained network on the test recordings. Decisions on one recording are "
+        "not independent, so recordings are taken as clusters. An interval says nothing of how another training would "
+        "turn out: seeds do.",
     ]
     if len(config.pipeline.seeds) == 1:
         lines.append("There is one seed: a difference between rows may be luck of one training.")
@@ -31,18 +29,17 @@ def notes(config: Config, records: Sequence[Record], table: Table) -> list[str]:
             "AVSA starts from AVC and trains on. What it gains over AVC may come from the training alone, "
             "so the row to compare it with is the control, AVC for longer."
         )
-    return lines + _missing(config, records, table)
+    return lines + _missing(config, records)
 
 
-def _missing(config: Config, records: Sequence[Record], table: Table) -> list[str]:
-    wanted = [
-        (c, t, s) for c in config.pipeline.checkpoints for t in config.pipeline.tasks for s in config.pipeline.seeds
-    ]
+def _missing(config: Config, records: Sequence[Record]) -> list[str]:
+    chosen = config.pipeline
     found = {(record.pretext, record.task, record.seed) for record in records}
-    absent = [f"{display_name(c)} on {TASKS.get(t, t)}, seed {s}" for c, t, s in wanted if (c, t, s) not in found]
-    lines = [f"Asked for but not there: {'; '.join(absent)}."] if absent else []
-    rows = [row for row in table.rows if not any(cell.records for cell in row.cells.values())]
-    names = [f"{row.name}{' with translators' if row.translator else ''}" for row in rows]
-    if names:
-        lines.append(f"Not measured here: {', '.join(names)}.")
-    return lines
+    absent = [
+        f"{display_name(checkpoint)} on {TASKS.get(task, task)}, seed {seed}"
+        for checkpoint in chosen.checkpoints
+        for task in chosen.tasks
+        for seed in chosen.seeds
+        if (checkpoint, task, seed) not in found
+    ]
+    return [f"Asked for but not there: {'; '.join(absent)}."] if absent else []

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from avsa.report.tables import TASKS, Table
+from avsa.report.names import TASKS, display_name
+from avsa.report.records import Record
+from avsa.report.table import Table
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,14 @@ class Figure:
     picture: Path
     caption: str
     colour: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of the paper with what belongs to it."""
+
+    table: Table
+    forest: list[Figure] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -53,9 +63,9 @@ class Page:
     """Content of the page, in order."""
 
     facts: list[tuple[str, str]]
-    table: Table
+    sections: dict[str, Section]  # by table
     notes: list[str]
-    forest: list[Figure] = field(default_factory=list)
+    others: list[Record] = field(default_factory=list)  # that no table has a cell for
     trainings: list[Training] = field(default_factory=list)
     curves: list[Figure] = field(default_factory=list)
     audio: str = ""  # how long a sound is shown, in words
@@ -73,7 +83,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["embed"] = embed
+    environment.filters |= {"embed": embed, "display": display_name}
     return environment.get_template("page.html.j2").render(page=page, tasks=TASKS)
 
 

@@ -59,13 +59,14 @@ def write_records(path: Path, records: Sequence[Record]) -> None:
 
 
 def nested_means(records: Sequence[Record]) -> dict[str, Any]:
-    """task -> pretext -> setting -> mean over seeds, to two decimals."""
-    values: dict[tuple[str, str, str], list[float]] = {}
+    """task -> pretext -> setting -> metric -> mean over seeds, to two decimals."""
+    values: dict[tuple[str, str, str, str], list[float]] = {}
     for record in records:
-        values.setdefault((record.task, record.pretext, record.setting), []).append(record.value)
+        values.setdefault((record.task, record.pretext, record.setting, record.metric), []).append(record.value)
     tree: dict[str, Any] = {}
-    for (task, pretext, setting), found in values.items():
-        tree.setdefault(task, {}).setdefault(pretext, {})[setting] = round(fmean(found), 2)
+    for (task, pretext, setting, metric), found in values.items():
+        metrics = tree.setdefault(task, {}).setdefault(pretext, {}).setdefault(setting, {})
+        metrics[metric] = round(fmean(found), 2)
     return tree
 
 

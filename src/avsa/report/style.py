@@ -7,16 +7,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from avsa.report.names import NAMES
+
 INK, GREY, FAINT = "#22272e", "#6b737d", "#d9dde2"
 COLOURS = {"untrained": "#8a929b", "avc": "#3b6fa8", "avc-long": "#2a9d9d", "avts": "#b7791f", "avsa": "#c23b4b"}
-OTHERS = ("#7a5aa6", "#4f8a3c", "#a0527d", "#5d6b2f")
+OTHERS = ("#7a5aa6", "#4f8a3c", "#a0527d", "#8a6d1f", "#2f6b8a", "#c2673b", "#5d6b2f")
 CROPS = ("#ff5d5d", "#37c2ff", "#ffd23f", "#7ee081", "#ff9ff3", "#ffa94d", "#b197fc", "#ffffff")
 TEXT = 10.0  # points
 
 
 def colours(pretexts: list[str]) -> dict[str, str]:
     """A colour for every name, the same on every plot."""
-    others = [name for name in pretexts if name not in COLOURS]
+    others = [name for name in dict.fromkeys([*NAMES, *pretexts]) if name not in COLOURS]
     return COLOURS | {name: OTHERS[i % len(OTHERS)] for i, name in enumerate(others)}
 
 

@@ -1,122 +1,152 @@
-"""Table 2 of the paper (accuracy on the binary tasks) with our measurements in its cells."""
+"""The paper's four tables: which of our figures belongs into which of their cells."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
-from statistics import fmean
 from typing import Any
 
 import yaml
 
+from avsa.report.names import NAMES, TASKS
 from avsa.report.records import Record
+from avsa.report.table import Column, Line, Table, fill, settings
 
-TASKS = {"avc-bin": "AVC-Bin", "avsa-bin": "AVSA-Bin"}
-NAMES = {
-    "untrained": ("Untrained", "floor: random weights"),
-    "avc": ("AVC", "negatives are other videos"),
-    "avc-long": ("AVC, longer", "control of equal compute"),
-    "avts": ("AVTS", "negatives are other moments"),
-    "avsa": ("AVSA", "negatives are other viewpoints"),
-}
-PAPER_CROPS = (1, 4)
-_SETTING = re.compile(r"(\d+) crops?(, translator)?")
+INPUTS = {"video": "video", "video+audio": "+ audio", "video+audio+context": "+ audio + context"}
+FOLDS = (2, 3)  # beside the first, the one that the paper reports
+# Checkpoints whose figures belong into the row of the paper that is called so here.
+SAME = {"kinetics": ("kinetics", "r2plus1d_18", "r2plus1d_18-KINETICS400_V1")}
+_CROPS = re.compile(r"(\d+) crops?(, translator)?")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """The paper's figure, if it prints one, and our records, one per seed; no record is an empty cell."""
+def paper_tables(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> list[Table]:
+    """The paper's tables in its order, then its ablations.
 
-    paper: float | None
-    records: tuple[Record, ...]
-
-    @property
-    def mean(self) -> float | None:
-        """Mean over seeds."""
-        return fmean(record.value for record in self.records) if self.records else None
+    Args:
+        checkpoints: names that get rows even if nothing of them was measured.
+    """
+    return [make(records, checkpoints) for make in (binary_table, segmentation_table, action_table, ablation_table)]
 
 
-@dataclass(frozen=True)
-class Row:
-    """One pretext, with or without what its translators predict; cells by (task, crops)."""
-
-    pretext: str
-    translator: bool
-    cells: dict[tuple[str, int], Cell]
-
-    @property
-    def name(self) -> str:
-        """The pretext as the field writes it."""
-        return display_name(self.pretext)
-
-    @property
-    def note(self) -> str:
-        """What the pretext is, in a few words."""
-        return NAMES.get(self.pretext, ("", ""))[1]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows in the paper's order; every row has a cell for every column (task, crops)."""
-
-    columns: tuple[tuple[str, int], ...]
-    rows: tuple[Row, ...]
-
-    @property
-    def several_seeds(self) -> bool:
-        """Whether any cell has more than one record."""
-        return any(len(cell.records) > 1 for row in self.rows for cell in row.cells.values())
-
-
-def display_name(pretext: str) -> str:
-    """`avsa` -> `AVSA`; names that the paper does not use stay as they are."""
-    return NAMES.get(pretext, (pretext, ""))[0]
-
-
-def paper_results() -> dict[str, Any]:
-    """The figures printed in the paper, by table."""
+def paper_results() -> dict[str, list[dict[str, Any]]]:
+    """The figures printed in the paper, by table and line."""
     text = files("avsa.report").joinpath("paper_results.yaml").read_text(encoding="utf-8")
-    results: dict[str, Any] = yaml.safe_load(text)
+    results: dict[str, list[dict[str, Any]]] = yaml.safe_load(text)
     return results
 
 
-def parse_setting(setting: str) -> tuple[int, bool] | None:
-    """Crops and whether translators take part, of a binary task's setting; None for other tasks' settings."""
-    match = _SETTING.fullmatch(setting)
-    return (int(match[1]), match[2] is not None) if match else None
-
-
 def binary_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
-    """The paper's rows, the untrained floor, the control of equal compute, and whatever else was asked for or measured.
+    """Table 2: accuracy with one crop and several; the floor and the control of equal compute are rows too."""
+    several = tuple(_crops(k) for k in _several(records))
+    columns = [
+        column
+        for task in ("avc-bin", "avsa-bin")
+        for column in (
+            Column(f"{task.replace('-', '_')}_1", TASKS[task], "1 crop", task, "accuracy", ("1 crop",)),
+            Column(f"{task.replace('-', '_')}_4", TASKS[task], "4 crops", task, "accuracy", several, plot=task),
+        )
+    ]
+    pretexts = ["untrained", "avc", "avc-long", "avts", "avsa", *checkpoints]
+    return _by_pretext("binary", columns, {"": "", "translator": "with translators"}, pretexts, records)
 
-    Args:
-        checkpoints: names that get a row even if nothing of them was measured.
-    """
-    measured: dict[tuple[str, bool, str, int], list[Record]] = {}
-    for record in records:
-        setting = parse_setting(record.setting)
-        if record.task in TASKS and record.metric == "accuracy" and setting is not None:
-            measured.setdefault((record.pretext, setting[1], record.task, setting[0]), []).append(record)
-    paper = {
-        (str(line["pretext"]), bool(line["transformer"]), task, crops): float(line[key])
-        for line in paper_results()["binary"]
-        for task in TASKS
-        for crops in PAPER_CROPS
-        if (key := f"{task.replace('-', '_')}_{crops}") in line
+
+def segmentation_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
+    """Table 3: the paper's mean IoU is that of images; that of the whole set stands beside it."""
+    columns = [
+        Column("pixel_accuracy", "", "Pixel accuracy", "segmentation", "pixel_accuracy"),
+        Column("miou_image", "", "mIoU, per image", "segmentation", "miou_image", plot="segmentation"),
+        Column("miou", "", "mIoU, whole set", "segmentation", "miou"),
+    ]
+    pretexts = ["untrained", *_printed("segmentation"), *checkpoints]
+    return _by_pretext("segmentation", columns, INPUTS, pretexts, records)
+
+
+def action_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
+    """Table 4: fine-tuning on the first split; means over the splits where more were measured."""
+    columns = [
+        Column(
+            f"{name}_{unit}",
+            TASKS[f"{name}-1"].split(",")[0],
+            f"{unit} top-1",
+            f"{name}-1",
+            f"{unit}_top1",
+            ("fine-tuned",),
+            plot=name if unit == "video" else "",
+            folds=tuple(f"{name}-{fold}" for fold in FOLDS),
+        )
+        for name in ("ucf101", "hmdb51")
+        for unit in ("clip", "video")
+    ]
+    names = {"untrained": ("Scratch", "fine-tuned from random weights")}
+    return _by_pretext("action", columns, {"": ""}, [*_printed("action"), *checkpoints], records, names)
+
+
+def ablation_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
+    """The supplement's table 3: one thing changed at a time, each measured in the fullest setting that there is."""
+    crops = tuple(f"{_crops(k)}{seen}" for k in (*_several(records), 1) for seen in (", translator", ""))
+    columns = [
+        Column("avc_bin_4", "", "AVC-Bin", "avc-bin", "accuracy", crops),
+        Column("avsa_bin_4", "", "AVSA-Bin", "avsa-bin", "accuracy", crops),
+        Column("miou_image", "", "mIoU", "segmentation", "miou_image", tuple(reversed(INPUTS))),
+        Column("ucf101_clip", "", "UCF-101", "ucf101-1", "clip_top1", ("fine-tuned",)),
+    ]
+    lines = [
+        Line(
+            tuple(line[key] for key in ("pretext", "or") if key in line),
+            str(line["name"]),
+            group=line["group"],
+            paper=_figures(line, columns),
+        )
+        for line in paper_results()["ablations"]
+    ]
+    return fill("ablations", columns, lines, records)
+
+
+def _by_pretext(
+    name: str,
+    columns: Sequence[Column],
+    row_settings: dict[str, str],
+    pretexts: Iterable[str],
+    records: Sequence[Record],
+    names: dict[str, tuple[str, str]] | None = None,
+) -> Table:
+    """Rows by checkpoint and setting: the first setting always, others where the paper or we have a figure."""
+    printed = {(line["pretext"], line.get("setting", "")): line for line in paper_results()[name]}
+    row_of = {own: pretext for pretext, all_of_it in SAME.items() for own in all_of_it}
+    measured = {
+        (row_of.get(record.pretext, record.pretext), setting)
+        for record in records
+        for setting in row_settings
+        for column in columns
+        if record.task in (column.task, *column.folds)
+        and record.metric == column.metric
+        and record.setting in settings(column, setting)
     }
-    pretexts = list(dict.fromkeys([*NAMES, *checkpoints, *(key[0] for key in measured)]))
-    with_translator = {key[0] for key in (*paper, *measured) if key[1]}
-    lines = [(p, t) for p in pretexts for t in (False, True) if not t or p in with_translator]
-    crops = sorted({*PAPER_CROPS, *(key[3] for key in measured)})
-    columns = tuple((task, k) for task in TASKS for k in crops)
-    rows = []
-    for pretext, translator in lines:
-        keys = {column: (pretext, translator, *column) for column in columns}
-        cells = {
-            column: Cell(paper.get(key), tuple(sorted(measured.get(key, []), key=lambda r: r.seed)))
-            for column, key in keys.items()
-        }
-        rows.append(Row(pretext, translator, cells))
-    return Table(columns, tuple(rows))
+    lines = []
+    wanted = [*(row_of.get(pretext, pretext) for pretext in pretexts), *sorted(pretext for pretext, _ in measured)]
+    for pretext in dict.fromkeys([*(known for known in NAMES if known in wanted), *wanted]):
+        title, note = (NAMES | (names or {})).get(pretext, (pretext, ""))
+        for setting, label in row_settings.items():
+            if setting == next(iter(row_settings)) or (pretext, setting) in {*printed, *measured}:
+                paper = _figures(printed.get((pretext, setting), {}), columns)
+                lines.append(Line(SAME.get(pretext, (pretext,)), title, note, setting, label, paper=paper))
+    return fill(name, columns, lines, records)
+
+
+def _figures(line: dict[str, Any], columns: Sequence[Column]) -> dict[str, float]:
+    return {column.key: float(line[column.key]) for column in columns if column.key in line}
+
+
+def _printed(name: str) -> list[str]:
+    return list(dict.fromkeys(line["pretext"] for line in paper_results()[name]))
+
+
+def _several(records: Sequence[Record]) -> list[int]:
+    """4, as in the paper, then the other numbers of crops above 1 that were measured, from the largest."""
+    measured = {int(match[1]) for record in records if (match := _CROPS.fullmatch(record.setting))}
+    return [4, *sorted(measured - {1, 4}, reverse=True)]
+
+
+def _crops(count: int) -> str:
+    return f"{count} crop{'s' * (count > 1)}"

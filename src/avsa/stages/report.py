@@ -13,10 +13,12 @@ from avsa.errors import UserError
 from avsa.report.curves import loss_plot, read_curve, within_clip_plot
 from avsa.report.forest import forest_plot
 from avsa.report.gallery import power_maps, sheets
+from avsa.report.names import display_name
 from avsa.report.notes import notes
-from avsa.report.page import Figure, Page, Tracked, Training, render
+from avsa.report.page import Figure, Page, Section, Tracked, Training, render
 from avsa.report.records import Record, nested_means, read_records, write_json, write_records, write_text
-from avsa.report.tables import TASKS, Table, binary_table, display_name
+from avsa.report.table import Table
+from avsa.report.tables import paper_tables
 from avsa.resolve import Resolved
 from avsa.stages import paths
 from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
@@ -47,12 +49,13 @@ def _report(config: Config, run: Run) -> None:
         old.unlink()
     _copy_curves(config)
     store = ClipStore(paths.clips(config))
-    table = binary_table(records, config.pipeline.checkpoints)
+    tables = paper_tables(records, config.pipeline.checkpoints)
+    shown = {record for table in tables for record in table.records}
     page = Page(
         facts=_facts(config, store, records, run),
-        table=table,
-        notes=notes(config, records, table),
-        forest=_forest(table),
+        sections={table.name: Section(table, _forest(table)) for table in tables},
+        notes=notes(config, records),
+        others=[record for record in records if record not in shown],
         trainings=_trainings(config, store),
         curves=_curves(config),
         audio=f"{config.views.audio_s:g} s",
@@ -82,9 +85,12 @@ def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) ->
 
 
 def _forest(table: Table) -> list[Figure]:
-    drawn = {name: forest_plot(table, task, paths.PICTURES / f"{task}.png") for task, name in TASKS.items()}
     caption = "one point per seed with its 95 % interval" + ("; bar: mean over seeds" if table.several_seeds else "")
-    return [Figure(path, f"{name}: {caption}; tr.: translators.") for name, path in drawn.items() if path]
+    return [
+        Figure(path, f"{' · '.join(part for part in (column.group, column.name) if part)}: {caption}.")
+        for column in table.columns
+        if column.plot and (path := forest_plot(table, column, paths.PICTURES / f"{column.plot}.png"))
+    ]
 
 
 def _copy_curves(config: Config) -> None:
