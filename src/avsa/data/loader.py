@@ -2,16 +2,18 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avsa.clips.store import ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
 from avsa.data.dataset import ClipExamples, Example, Failure
 from avsa.errors import UserError
+
+B = TypeVar("B")
 
 
 class Steps(Sampler[list[Example]]):
@@ -53,32 +55,33 @@ class Steps(Sampler[list[Example]]):
                 yield [Example(epoch, repeat, int(clip)) for clip in mine]
 
 
-class ClipLoader:
-    """Decodes a clip store's examples in worker processes that live until `close`.
+class Loader(Generic[B]):
+    """Batches of examples, made in worker processes that live as long as the loader.
 
     A batch depends on (seed, epoch, step) alone. One iterator at a time: a new `epoch` ends the last one.
 
     Args:
-        batch: clips in a step over all ranks; a batch has `batch / world_size × moments` rows.
-        moments: windows of one clip in a batch, apart in time (`avsa.data.draw.draw_windows`).
+        examples: makes a list of :class:`Example` into a batch of type B, or a :class:`Failure`.
+        items: the numbers of the clips that examples are drawn from.
+        where: what holds the clips, for messages.
+        batch: clips in a step over all ranks.
         repeats: examples drawn from one clip in an epoch.
-        shuffle, drop_last: on for training; off for every clip in store order (then the last batch is smaller).
+        shuffle, drop_last: on for training; off for every clip in its order (then the last batch is smaller).
         workers: decoding processes; 0 decodes in this one.
         pin_memory: for copies to a GPU.
-        examples: what decodes them, called with the store, the views, the seed and the moments.
 
     Raises:
-        UserError: clips of different sizes, fewer of sufficient length than a batch, a batch that ranks cannot share.
+        UserError: fewer clips than a batch, a batch that ranks cannot share.
     """
 
     def __init__(
         self,
-        store: ClipStore,
-        views: Views,
+        examples: Dataset[B],
+        items: list[int],
+        where: object,
         *,
         batch: int,
         seed: int = 0,
-        moments: int = 1,
         repeats: int = 1,
         shuffle: bool = True,
         drop_last: bool = True,
@@ -86,16 +89,13 @@ class ClipLoader:
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
-        examples: Callable[[ClipStore, Views, int, int], ClipExamples] = ClipExamples,
     ) -> None:
         if batch % world_size:
             raise UserError(f"a batch of {batch} clips cannot be shared equally by {world_size} ranks")
-        self.examples = examples(store, views, seed, moments)
-        clips = self.examples.usable
-        if drop_last and len(clips) < batch:
-            raise UserError(f"{store.root} has {len(clips)} clips to train on, a batch takes {batch}: lower the batch")
+        if drop_last and len(items) < batch:
+            raise UserError(f"{where} has {len(items)} clips to train on, a batch takes {batch}: lower the batch")
         self.steps = Steps(
-            clips,
+            items,
             batch,
             seed=seed,
             repeats=repeats,
@@ -104,14 +104,14 @@ class ClipLoader:
             rank=rank,
             world_size=world_size,
         )
-        self.workers, self.pin_memory = workers, pin_memory
+        self._dataset, self.workers, self.pin_memory = examples, workers, pin_memory
         self._loader: DataLoader[Any] | None = None
 
     def __len__(self) -> int:
         """Steps in an epoch."""
         return len(self.steps)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[B]:
         """The batches of an epoch from the `start_step`-th on; what lies before is not decoded.
 
         Raises:
@@ -139,7 +139,7 @@ class ClipLoader:
 
     def _open(self) -> DataLoader[Any]:
         return DataLoader(
-            self.examples,
+            self._dataset,
             batch_sampler=self.steps,
             collate_fn=_as_is,
             num_workers=self.workers,
@@ -147,6 +147,52 @@ class ClipLoader:
             prefetch_factor=2 if self.workers else None,
             pin_memory=self.pin_memory,
             worker_init_fn=_leave_interrupts_to_the_main_process,
+        )
+
+
+class ClipLoader(Loader[Batch]):
+    """Decodes a clip store's examples; a batch has `batch / world_size × moments` rows.
+
+    Args:
+        moments: windows of one clip in a batch, apart in time (`avsa.data.draw.draw_windows`).
+        examples: what decodes them, called with the store, the views, the seed and the moments.
+        others: as of :class:`Loader`.
+
+    Raises:
+        UserError: clips of different sizes or rates, and as :class:`Loader`.
+    """
+
+    def __init__(
+        self,
+        store: ClipStore,
+        views: Views,
+        *,
+        batch: int,
+        seed: int = 0,
+        moments: int = 1,
+        repeats: int = 1,
+        shuffle: bool = True,
+        drop_last: bool = True,
+        workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        pin_memory: bool = False,
+        examples: Callable[[ClipStore, Views, int, int], ClipExamples] = ClipExamples,
+    ) -> None:
+        self.examples = examples(store, views, seed, moments)
+        super().__init__(
+            self.examples,
+            self.examples.usable,
+            store.root,
+            batch=batch,
+            seed=seed,
+            repeats=repeats,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            workers=workers,
+            rank=rank,
+            world_size=world_size,
+            pin_memory=pin_memory,
         )
 
 
