@@ -51,16 +51,26 @@ def _draw_object(item: SceneObject, time_T: Array, video_THWC: Bytes, labels_THW
     distance, tone = thing.figure(*looks.apply(pose, x, y), phase, beat)
     distance = distance * pose.scale
     pixel = np.float32(math.pi / height / math.tan(item.radius))
-    cover = np.clip(0.5 - distance / pixel, 0, 1)
-    fill = np.clip(-(distance + RIM) / pixel + 0.5, 0, 1)[..., None]
-    first, second = _colours(item.hue)
-    # What is loud glows: the surface's light follows the beat.
-    colour = (first + tone[..., None] * (second - first)) * (0.5 + 0.5 * beat[..., None]) * fill
+    cover, colour = shade(distance, tone, beat, pixel, item.hue)  # what is loud glows
     frame = np.arange(len(time_T))[:, None, None]
     here = (frame, row_Th[:, :, None], column_Tw[:, None, :])
     below = video_THWC[here]
     video_THWC[here] = np.rint(below + cover[..., None] * (colour * 255 - below)).astype(np.uint8)
     labels_THW[here] = np.where(cover > 0.5, np.uint8(item.kind), labels_THW[here])
+
+
+def shade(distance: Array, tone: Array, glow: Array, pixel: float | Array, hue: float) -> tuple[Array, Array]:
+    """How much of each pixel a figure covers, and its colour there (values 0 to 1, a last axis more).
+
+    Args:
+        distance, tone: of the figure, the distance in radii.
+        glow: light of the surface, 0 to 1.
+        pixel: a pixel's side in radii.
+    """
+    cover: Array = np.clip(0.5 - distance / pixel, 0, 1)
+    fill = np.clip(-(distance + RIM) / pixel + 0.5, 0, 1)[..., None]
+    first, second = _colours(hue)
+    return cover, (first + tone[..., None] * (second - first)) * (0.5 + 0.5 * glow[..., None]) * fill
 
 
 def _colours(hue: float) -> tuple[Array, Array]:
