@@ -8,9 +8,9 @@ Where a default differs from the paper, the comment says so.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -65,6 +65,31 @@ class Segment(Section):
     confidence: Probability = 0.75  # pixels under it are ignored
     label_fps: Positive = 4.0
     batch: Count = 12  # views in one pass of the network
+
+
+class MotionSet(Section):
+    """Size of one layout of the motion set. Groups of a class in one fold; a group's videos show the same thing."""
+
+    train: Count = 12
+    test: Count = 6
+    clips: Count = 4  # videos of a group
+
+
+class Motion(Section):
+    """The synthetic action set in the layouts of UCF-101 and HMDB-51 (:mod:`avsa.acquire.motion`)."""
+
+    seed: int = 0  # synth's seed gives the same places
+    height: Annotated[int, Field(ge=32, multiple_of=2)] = 240  # pixels; the width is 4/3 of it
+    duration_s: tuple[Positive, Positive] = (2.0, 5.0)
+    places: Count = 12
+    ucf101: MotionSet = MotionSet()
+    hmdb51: MotionSet = MotionSet()
+
+    @model_validator(mode="after")
+    def _range(self) -> Motion:
+        if self.duration_s[0] > self.duration_s[1]:
+            raise ValueError(f"duration_s must be a range from low to high: it is {self.duration_s}")
+        return self
 
 
 class Checks(Section):
@@ -180,15 +205,25 @@ class Pretrain(Section):
         return {name: runs[same] if isinstance(same, str) else same for name, same in runs.items()}
 
 
+def _as_list(value: Any) -> Any:
+    return value if isinstance(value, list | tuple) else [value]
+
+
 class Binary(Section):
     """Binary tasks on frozen features (paper, section 4.2)."""
 
-    epochs: Count = 10  # passes over the frozen features
+    train: Literal["head", "all"] = "head"  # all: the whole network is fine-tuned, from the checkpoint for each setting
+    epochs: Count = 10  # passes over the frozen features; over the clips where all is trained
     views_per_clip: Count = 2  # random views of each training clip that the head sees
     test_views_per_clip: Count = 2  # pairs per test clip and label
     batch: Count = 32
-    lr: Positive = 1e-4
-    translation: Literal["audio", "video", "concat", "parallel"] = "concat"  # how a head sees the translators
+    lr: Annotated[list[Positive], BeforeValidator(_as_list), Field(min_length=1)] = [1e-4]
+    val_share: Annotated[float, Field(gt=0, lt=1)] = 0.2  # of the training recordings, to choose among several lr
+    milestones: list[Count] = []  # epochs at which the learning rate falls to a tenth
+    translation: Literal["none", "audio", "video", "concat", "parallel"] = "concat"  # how a head sees the translators
+    audio_only: bool = False  # also a head that does not see the picture: 50 %, or the pairs give the answer away
+    per_crop: bool = False  # also the accuracy of each crop by itself, as accuracy_crop
+    cache_gb: Annotated[float, Field(ge=0)] = 8.0  # frozen features kept in runs/features, the oldest go first; 0: none
 
 
 SegmentationInput = Literal["video", "video+audio", "video+audio+context", "end-to-end"]
@@ -208,12 +243,35 @@ class Segmentation(Section):
     lr: Positive = 1e-4
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     views_per_clip: Count = 1  # windows of each training clip in an epoch
-    fresh_views: bool = True  # other windows and crops in every epoch; false: their features are computed once, and kept
+    fresh_views: bool = (
+        True  # other windows and crops in every epoch; false: their features are computed once, and kept
+    )
     test_views_per_clip: Count = 10
 
 
+class ClipsPerVideo(Section):
+    """Random clips of each training video in an epoch."""
+
+    ucf101: Count = 5
+    hmdb51: Count = 10
+
+
 class Action(Section):
-    """Action recognition by fine-tuning (paper, section 4.4)."""
+    """Action recognition by fine-tuning (paper, section 4.4); frames, size and jitter are those of ``views``, the frame
+    rate is that of ``clips``."""
+
+    root: str = "data/raw"  # the folder that holds ucf101 and hmdb51
+    epochs: Count = 100
+    milestones: list[Count] = [40, 60, 80]  # epochs at which the learning rate falls; the shares of the shipped 20
+    decay: Positive = 0.3
+    batch: Count = 28
+    lr: Positive = 1e-4
+    clips_per_video: ClipsPerVideo = ClipsPerVideo()
+    area: tuple[Positive, Positive] = (0.25, 1.0)  # of the picture that a random training crop shows
+    mirror: Probability = 0.5
+    centre: Annotated[float, Field(gt=0, le=1)] = 0.875  # share of the shorter side that a test crop shows
+    test_clips: Count = 25  # evenly spaced in a test video
+    cache_gb: Annotated[float, Field(ge=0)] = 4.0  # decoded videos are kept in memory where all take less than this
 
 
 class Evaluate(Section):
@@ -262,6 +320,7 @@ class Config(Section):
     dataset: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "synth360"
     pipeline: Pipeline = Pipeline()
     synth: Synth = Synth()
+    motion: Motion = Motion()
     segment: Segment = Segment()
     clips: Clips = Clips()
     views: Views = Views()
