@@ -47,6 +47,7 @@ def closure(start: Path, function: str | None) -> set[Path]:
     ("stage", "start", "function", "without"),
     [
         ("synth", "stages/data.py", "run_synth", ()),
+        ("motion", "stages/data.py", "run_motion", ("ambisonics",)),  # of synth, the pictures alone
         ("ingest", "stages/data.py", "run_ingest", ("geometry",)),  # clips turn nothing: energy only
         ("stats", "stages/data.py", "run_stats", ("clips",)),  # the store's content is a dependency itself
         ("scratch", "stages/pretrain.py", None, ("clips",)),

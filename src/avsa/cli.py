@@ -82,6 +82,14 @@ def segment(
 
 
 @app.command()
+def motion(params: Params = None, base: Base = None, set_: Set = None, jobs: Jobs = -1) -> None:
+    """Render the synthetic action set in the layouts of UCF-101 and HMDB-51; real videos that lie there stay."""
+    from avsa.stages.data import run_motion
+
+    run_motion(_resolve(params, base, set_), jobs)
+
+
+@app.command()
 def ingest(
     params: Params = None,
     base: Base = None,
@@ -130,7 +138,7 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="The run whose network to measure.")],
+    checkpoint: Annotated[str, typer.Argument(help="A run whose network to measure, or package.module:function.")],
     task: Annotated[str, typer.Argument(help="avc-bin or avsa-bin.")],
     seed: Seed = 0,
     params: Params = None,

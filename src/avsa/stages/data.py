@@ -38,6 +38,14 @@ def run_segment(resolved: Resolved, source: Path | None, output: Path | None, ov
         print(f"{refused} of {summary.recordings} recordings have no label maps: see {out / LEDGER}", file=sys.stderr)
 
 
+def run_motion(resolved: Resolved, jobs: int) -> None:
+    """Render the motion set into the raw folder, as UCF-101 and HMDB-51 lie there."""
+    from avsa.acquire.motion.dataset import render_motion
+
+    with stage_run(resolved, "motion", "motion"):
+        render_motion(resolved.config.motion, paths.raw(resolved.config).parent, jobs)
+
+
 def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
     """Cut and check the recordings of a folder into the clip store."""
     from avsa.clips.ingest import ingest
