@@ -1,7 +1,7 @@
 """Batches of a clip store for training: the same ones whatever the workers, the ranks and the interruptions."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -155,7 +155,6 @@ class ClipLoader(Loader[Batch]):
 
     Args:
         moments: windows of one clip in a batch, apart in time (`avsa.data.draw.draw_windows`).
-        examples: what decodes them, called with the store, the views, the seed and the moments.
         others: as of :class:`Loader`.
 
     Raises:
@@ -177,9 +176,8 @@ class ClipLoader(Loader[Batch]):
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
-        examples: Callable[[ClipStore, Views, int, int], ClipExamples] = ClipExamples,
     ) -> None:
-        self.examples = examples(store, views, seed, moments)
+        self.examples = ClipExamples(store, views, seed, moments)
         super().__init__(
             self.examples,
             self.examples.usable,

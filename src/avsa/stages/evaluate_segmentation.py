@@ -12,19 +12,20 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from avsa.clips.store import ClipStore
 from avsa.config import SegmentationInput
 from avsa.data.dataset import Example
 from avsa.data.labels import Classes, LabelledBatch, LabelledExamples, read_classes
-from avsa.data.loader import ClipLoader
+from avsa.data.loader import Loader
 from avsa.data.views import PICTURE_MEAN, PICTURE_STD, Views, without_augmentation
 from avsa.engine.precision import autocast
 from avsa.errors import UserError
-from avsa.losses import OBJECTIVES
 from avsa.report.segments import Segmented, confusion_picture, segments_picture
 from avsa.stages import paths
+from avsa.stages.abilities import check_hearing, translates
 from avsa.stages.inputs import build_views
 from avsa.stages.job import Figure, Job
 from avsa.tasks.iou import Tally, class_iou, measure
@@ -50,7 +51,7 @@ def evaluate_segmentation(job: Job, task: str) -> Iterator[Figure]:
     segmenters = build(data.inputs, job.encoder, example, len(data.classes.names), chosen, job.seed)
     train(segmenters, data.epochs(train_loader), chosen, partial(_log, job, task), data.precision)
     train_loader.close()
-    recordings = len({clip.source for clip in test_loader.examples.store})
+    recordings = len({clip.source for clip in data.store("test")})
     with data.precision():
         tallies = score(segmenters, data.crops(test_loader, 0, "test crops"), recordings, len(data.classes.names))
         shown = _shown(data, segmenters)
@@ -72,22 +73,19 @@ def available_inputs(job: Job) -> list[SegmentationInput]:
     Raises:
         UserError: none is left.
     """
-    config, encoder = job.config, job.encoder
-    phases = config.pretrain.runs.get(job.checkpoint, [])
-    idle = bool(phases) or job.checkpoint == "untrained"
-    if any(OBJECTIVES[phase.objective].translated for phase in phases) and config.model.translator.depth:
-        idle = False
     left: list[SegmentationInput] = []
-    for name in config.evaluate.segmentation.inputs:
-        missing = [needed for needed in NEEDS[name] if not hasattr(encoder, needed)]
+    for name in job.config.evaluate.segmentation.inputs:
+        missing = [needed for needed in NEEDS[name] if not hasattr(job.encoder, needed)]
         if missing:
             tqdm.write(f"segmentation from {name} is left out: {job.checkpoint} has no {', '.join(missing)}")
-        elif name == "video+audio+context" and idle:
+        elif name == "video+audio+context" and not translates(job):
             tqdm.write(f"segmentation from {name} is left out: {job.checkpoint} has no trained translators")
         else:
             left.append(name)
     if not left:
         raise UserError(f"{job.checkpoint} offers none of evaluate.segmentation.inputs")
+    if any("audio" in name for name in left):
+        check_hearing(job)
     return left
 
 
@@ -100,28 +98,33 @@ class _Data:
         views = job.config.views.model_copy(update={"fov_deg": self.chosen.fov_deg})
         self.augmented, self.plain = views, without_augmentation(views)
         self.views: Views = build_views(job.config).to(job.device)
-        self.classes: Classes = read_classes(ClipStore(paths.clips(job.config)), self.chosen.classes)
+        self.classes: Classes = read_classes(self.store("train"), self.chosen.classes)
         self.precision: Callable[[], torch.autocast] = partial(autocast, job.device, job.config.engine.precision)
 
-    def loader(self, split: str) -> ClipLoader:
+    def store(self, split: str) -> ClipStore:
+        """The clips of a split."""
+        return ClipStore(paths.clips(self.job.config), split)
+
+    def loader(self, split: str) -> Loader[LabelledBatch]:
         """Training crops are augmented and in random order; test crops are the same for all networks of a seed."""
-        training = split == "train"
-        return ClipLoader(
-            ClipStore(paths.clips(self.job.config), split),
-            self.augmented if training else self.plain,
-            batch=self.chosen.batch if training else self.job.config.evaluate.batch,
-            seed=self.job.seed if training else self.job.seed + 1,
+        training, config = split == "train", self.job.config
+        seed, views = (self.job.seed, self.augmented) if training else (self.job.seed + 1, self.plain)
+        examples = LabelledExamples(self.classes, self.store(split), views, seed, 1)
+        return Loader(
+            cast("Dataset[LabelledBatch]", examples),
+            examples.usable,
+            examples.store.root,
+            batch=self.chosen.batch if training else config.evaluate.batch,
+            seed=seed,
             repeats=self.chosen.views_per_clip if training else self.chosen.test_views_per_clip,
             shuffle=training,
             drop_last=False,
-            workers=self.job.config.engine.workers,
-            examples=partial(LabelledExamples, self.classes),
+            workers=config.engine.workers,
         )
 
     def some_clips(self, split: str, count: int) -> LabelledBatch:
         """A window of each of some clips that are spread over a split, as the test sees them."""
-        store = ClipStore(paths.clips(self.job.config), split)
-        examples = LabelledExamples(self.classes, store, self.plain, self.job.seed + 1, 1)
+        examples = LabelledExamples(self.classes, self.store(split), self.plain, self.job.seed + 1, 1)
         spread = np.linspace(0, len(examples.usable) - 1, min(count, len(examples.usable))).round().astype(int)
         return examples.batch([Example(0, 0, examples.usable[i]) for i in spread])
 
@@ -130,13 +133,12 @@ class _Data:
         with self.precision():
             return encode(self.job.encoder, self.views, batch.to(self.job.device), self.inputs)
 
-    def crops(self, loader: ClipLoader, epoch: int, what: str) -> Iterator[Crops]:
+    def crops(self, loader: Loader[LabelledBatch], epoch: int, what: str) -> Iterator[Crops]:
         """The steps of an epoch."""
-        batches = cast(Iterator[LabelledBatch], loader.epoch(epoch))
-        for batch in tqdm(batches, total=len(loader), desc=what, unit="batch", disable=None):
+        for batch in tqdm(loader.epoch(epoch), total=len(loader), desc=what, unit="batch", disable=None):
             yield self.encode(batch)
 
-    def epochs(self, loader: ClipLoader) -> Callable[[int], Iterable[Crops]]:
+    def epochs(self, loader: Loader[LabelledBatch]) -> Callable[[int], Iterable[Crops]]:
         """Epoch -> its steps: other crops in every epoch, or the same ones, in another order, from memory."""
         if self.chosen.fresh_views:
             return lambda epoch: self.crops(loader, epoch, f"epoch {epoch + 1} of {self.chosen.epochs}")
