@@ -25,7 +25,7 @@ def forest_plot(table: Table, column: Column, path: Path) -> Path | None:
     labels: list[str] = []
     for place, (line, cell) in enumerate(lines):
         _line(ax, place, cell, palette[line.pretexts[0]])
-        same = place > 0 and lines[place - 1][0].pretexts == line.pretexts
+        same = place > 0 and lines[place - 1][0].name == line.name
         labels.append(line.label if same else " · ".join(part for part in (line.name, line.label) if part))
         if place and not same:
             ax.axhline(place - 0.5, color=FAINT, linewidth=0.8)

@@ -56,9 +56,9 @@ class Line:
     """What a row is about: the first of some checkpoints that was measured, and the paper's figures by column."""
 
     pretexts: tuple[str, ...]
+    setting: str
     name: str
     note: str = ""
-    setting: str = ""
     label: str = ""  # the setting in words
     group: str = ""  # heading over several rows
     paper: Mapping[str, float] = field(default_factory=dict)

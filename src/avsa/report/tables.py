@@ -13,11 +13,17 @@ from avsa.report.names import NAMES, TASKS
 from avsa.report.records import Record
 from avsa.report.table import Column, Line, Table, fill, settings
 
+HEADS = {
+    "": "",
+    "translator": "with translators",
+    "fine-tuned": "fine-tuned",
+    "translator, fine-tuned": "fine-tuned, with translators",
+    "audio only": "without the picture",
+}
 INPUTS = {"video": "video", "video+audio": "+ audio", "video+audio+context": "+ audio + context"}
 FOLDS = (2, 3)  # beside the first, the one that the paper reports
-# Checkpoints whose figures belong into the row of the paper that is called so here.
-SAME = {"kinetics": ("kinetics", "r2plus1d_18", "r2plus1d_18-KINETICS400_V1")}
-_CROPS = re.compile(r"(\d+) crops?(, translator)?")
+KINETICS = ("kinetics", "r2plus1d_18", "r2plus1d_18-KINETICS400_V1")  # names of one checkpoint
+_CROPS = re.compile(r"(\d+) crops?\b")
 
 
 def paper_tables(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> list[Table]:
@@ -48,7 +54,7 @@ def binary_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> 
         )
     ]
     pretexts = ["untrained", "avc", "avc-long", "avts", "avsa", *checkpoints]
-    return _by_pretext("binary", columns, {"": "", "translator": "with translators"}, pretexts, records)
+    return _by_pretext("binary", columns, HEADS, pretexts, records)
 
 
 def segmentation_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
@@ -59,7 +65,7 @@ def segmentation_table(records: Sequence[Record], checkpoints: Sequence[str] = (
         Column("miou", "", "mIoU, whole set", "segmentation", "miou"),
     ]
     pretexts = ["untrained", *_printed("segmentation"), *checkpoints]
-    return _by_pretext("segmentation", columns, INPUTS, pretexts, records)
+    return _by_pretext("segmentation", columns, INPUTS | {"end-to-end": "end to end"}, pretexts, records)
 
 
 def action_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> Table:
@@ -94,6 +100,7 @@ def ablation_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -
     lines = [
         Line(
             tuple(line[key] for key in ("pretext", "or") if key in line),
+            "",
             str(line["name"]),
             group=line["group"],
             paper=_figures(line, columns),
@@ -113,9 +120,8 @@ def _by_pretext(
 ) -> Table:
     """Rows by checkpoint and setting: the first setting always, others where the paper or we have a figure."""
     printed = {(line["pretext"], line.get("setting", "")): line for line in paper_results()[name]}
-    row_of = {own: pretext for pretext, all_of_it in SAME.items() for own in all_of_it}
     measured = {
-        (row_of.get(record.pretext, record.pretext), setting)
+        _row(record.pretext, setting)
         for record in records
         for setting in row_settings
         for column in columns
@@ -124,14 +130,28 @@ def _by_pretext(
         and record.setting in settings(column, setting)
     }
     lines = []
-    wanted = [*(row_of.get(pretext, pretext) for pretext in pretexts), *sorted(pretext for pretext, _ in measured)]
+    wanted = [*(_row(pretext, "")[0] for pretext in pretexts), *sorted(pretext for pretext, _ in measured)]
     for pretext in dict.fromkeys([*(known for known in NAMES if known in wanted), *wanted]):
         title, note = (NAMES | (names or {})).get(pretext, (pretext, ""))
         for setting, label in row_settings.items():
             if setting == next(iter(row_settings)) or (pretext, setting) in {*printed, *measured}:
                 paper = _figures(printed.get((pretext, setting), {}), columns)
-                lines.append(Line(SAME.get(pretext, (pretext,)), title, note, setting, label, paper=paper))
+                lines.append(Line(*_source(pretext, setting), title, note, label, paper=paper))
     return fill(name, columns, lines, records)
+
+
+def _row(pretext: str, setting: str) -> tuple[str, str]:
+    """The row that figures belong into: training end to end from random weights is the paper's upper bound."""
+    if (pretext, setting) == ("untrained", "end-to-end"):
+        return "end-to-end", "video"
+    return "kinetics" if pretext in KINETICS else pretext, setting
+
+
+def _source(pretext: str, setting: str) -> tuple[tuple[str, ...], str]:
+    """The checkpoints, and the setting, whose figures belong into a row: `_row` the other way round."""
+    if (pretext, setting) == ("end-to-end", "video"):
+        return ("untrained",), "end-to-end"
+    return KINETICS if pretext == "kinetics" else (pretext,), setting
 
 
 def _figures(line: dict[str, Any], columns: Sequence[Column]) -> dict[str, float]:
@@ -144,7 +164,7 @@ def _printed(name: str) -> list[str]:
 
 def _several(records: Sequence[Record]) -> list[int]:
     """4, as in the paper, then the other numbers of crops above 1 that were measured, from the largest."""
-    measured = {int(match[1]) for record in records if (match := _CROPS.fullmatch(record.setting))}
+    measured = {int(match[1]) for record in records if (match := _CROPS.match(record.setting))}
     return [4, *sorted(measured - {1, 4}, reverse=True)]
 
 
