@@ -310,6 +310,7 @@ class Pipeline(Section):
     after_avc: list[str] = []  # runs that start from the checkpoint of avc: the curriculum
     from_scratch: list[str] = []  # runs that start from the untrained network: avc, and what has no curriculum
     checkpoints: list[str] = []  # what is evaluated
+    also: list[str] = []  # evaluated beside the pipeline, such as ablations and other encoders: the report has them too
     tasks: list[Task] = []
 
 
