@@ -77,7 +77,9 @@ def segments_picture(crops: Sequence[Segmented], classes: Sequence[str], things:
     return save(figure, path)
 
 
-def confusion_picture(confusions: Mapping[str, npt.NDArray[np.int64]], classes: Sequence[str], path: Path) -> Path:
+def confusion_picture(
+    confusions: Mapping[str, npt.NDArray[np.int64]], classes: Sequence[str], path: Path, counted: str = "pixels"
+) -> Path:
     """A matrix for each setting: of the pixels of the row's class, the percentage taken for the column's."""
     count = len(classes)
     side = 1.6 + 0.3 * count
@@ -85,12 +87,12 @@ def confusion_picture(confusions: Mapping[str, npt.NDArray[np.int64]], classes: 
     for ax, (setting, confusion_CC) in zip(
         figure.subplots(len(confusions), squeeze=False)[:, 0], confusions.items(), strict=True
     ):
-        _matrix(ax, confusion_CC, classes)
+        _matrix(ax, confusion_CC, classes, counted)
         ax.set_title(setting, fontsize=TEXT + 1, color=INK)
     return save(figure, path)
 
 
-def _matrix(ax: Axes, confusion_CC: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
+def _matrix(ax: Axes, confusion_CC: npt.NDArray[np.int64], classes: Sequence[str], counted: str) -> None:
     pixels_C1 = confusion_CC.sum(1, keepdims=True)
     percent_CC = 100 * confusion_CC / np.maximum(pixels_C1, 1)
     ax.imshow(percent_CC, cmap="Blues", vmin=0, vmax=100)
@@ -110,6 +112,6 @@ def _matrix(ax: Axes, confusion_CC: npt.NDArray[np.int64], classes: Sequence[str
     ax.set_xticks(range(len(classes)), classes, fontsize=TEXT - 1, color=INK, rotation=90)
     ax.tick_params(length=0)
     ax.set_ylabel("target", color=GREY)
-    ax.set_xlabel("prediction, % of the target's pixels", color=GREY)
+    ax.set_xlabel(f"prediction, % of the target's {counted}", color=GREY)
     for side in ax.spines.values():
         side.set_visible(False)

@@ -9,16 +9,16 @@ import numpy as np
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
-from avsa import config
 from avsa.acquire.motion.film import draw_film, draw_look, write_avi
 from avsa.acquire.motion.gestures import Start
 from avsa.acquire.motion.layouts import LAYOUTS, Layout, Video
+from avsa.config import Motion, MotionSet
 from avsa.errors import UserError
 
 MADE_BY = "motion.json"  # the configuration that the videos in a folder were rendered from
 
 
-def render_motion(motion: config.Motion, root: Path, jobs: int = -1) -> None:
+def render_motion(motion: Motion, root: Path, jobs: int = -1) -> None:
     """Render `root/ucf101` and `root/hmdb51`; the same bytes for any number of jobs.
 
     A video that exists is complete and is skipped. A folder rendered from another configuration is rendered anew; one
@@ -41,8 +41,8 @@ def render_motion(motion: config.Motion, root: Path, jobs: int = -1) -> None:
         raise UserError(f"cannot write videos to {root}: {error.strerror or error}") from error
 
 
-def _render(motion: config.Motion, layout: Layout, folder: Path, jobs: int) -> None:
-    wanted: config.MotionSet = getattr(motion, layout.name)
+def _render(motion: Motion, layout: Layout, folder: Path, jobs: int) -> None:
+    wanted: MotionSet = getattr(motion, layout.name)
     videos = layout.videos(wanted)
     for parent in {folder / video.path for video in videos}:
         parent.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def _render(motion: config.Motion, layout: Layout, folder: Path, jobs: int) -> N
         _write_text(folder / path, content)
 
 
-def render_video(motion: config.Motion, layout: Layout, video: Video, folder: Path) -> None:
+def render_video(motion: Motion, layout: Layout, video: Video, folder: Path) -> None:
     """Draw and write one video; the videos of a group show the same thing in the same place."""
     key = (motion.seed, LAYOUTS.index(layout), video.action, video.group)
     look = draw_look(np.random.default_rng(key), motion.seed, motion.places)
@@ -74,7 +74,7 @@ def render_video(motion: config.Motion, layout: Layout, video: Video, folder: Pa
     os.replace(part, path)
 
 
-def _claim(motion: config.Motion, folder: Path) -> bool:
+def _claim(motion: Motion, folder: Path) -> bool:
     """Whether the folder may be rendered to; what was rendered there from other settings is deleted."""
     made_by, settings = folder / MADE_BY, motion.model_dump_json(indent=1) + "\n"
     if made_by.exists():

@@ -94,9 +94,10 @@ def write_avi(path: Path, video_THWC: Bytes, fps: int) -> None:
         stream.codec_tag = "XVID"
         stream.height, stream.width = video_THWC.shape[1:3]
         stream.pix_fmt = "yuv420p"
-        stream.gop_size, stream.max_b_frames, stream.thread_count = GROUP, 0, 1
-        stream.qmin = stream.qmax = SHARPNESS
-        stream.flags |= Flags.bitexact
+        encoder = stream.codec_context
+        encoder.gop_size, encoder.max_b_frames, encoder.thread_count = GROUP, 0, 1
+        encoder.qmin = encoder.qmax = SHARPNESS
+        encoder.flags |= Flags.bitexact
         for index, image in enumerate(video_THWC):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             frame.pts, frame.time_base = index, Fraction(1, fps)
