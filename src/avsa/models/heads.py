@@ -31,3 +31,15 @@ class BinaryHead(nn.Module):
         """(..., video_dim), (..., audio_dim) -> logits (..., 2)."""
         pair = torch.cat([video_D, audio_D], dim=-1)
         return self.classifier(F.dropout(pair, 0.5, self.training))  # type: ignore[no-any-return]
+
+
+class ActionHead(nn.Module):
+    """Which action does a crop show? Logits of the classes; names follow the published heads."""
+
+    def __init__(self, dim: int = 512, classes: int = 101) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(dim, classes)
+
+    def forward(self, features_D: Tensor) -> Tensor:
+        """Max-pooled features (..., dim) -> logits (..., classes); half of the features are dropped in training."""
+        return self.classifier(F.dropout(features_D, 0.5, self.training))  # type: ignore[no-any-return]

@@ -97,20 +97,22 @@ def load_weights(module: nn.Module, state: Mapping[str, Tensor], where: str) -> 
 
     `where` names the checkpoint in the message. Raises UserError, and leaves the module untouched, on any mismatch.
     """
-    own = module.state_dict()
+    if faults := mismatches(module.state_dict(), state):
+        raise UserError(
+            f"{where}: checkpoint of another architecture: {faults}; use the model settings it was trained with"
+        )
+    module.load_state_dict(state)
+
+
+def mismatches(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """How `state` differs from `own` in names and shapes: the first three faults in one line, empty if it does not."""
     faults = [
         f"{name} is {'missing' if name not in state else _shape(state[name])}, expected {_shape(tensor)}"
         for name, tensor in own.items()
         if name not in state or state[name].shape != tensor.shape
     ]
     faults += [f"{name} {_shape(tensor)} is unknown" for name, tensor in state.items() if name not in own]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise UserError(
-            f"{where}: checkpoint of another architecture: {'; '.join(faults[:3])}{more}; "
-            "use the model settings it was trained with"
-        )
-    module.load_state_dict(state)
+    return "; ".join(faults[:3]) + (f" and {len(faults) - 3} more" if len(faults) > 3 else "")
 
 
 def _shape(tensor: Tensor) -> str:
