@@ -63,7 +63,7 @@ def render_video(motion: Motion, layout: Layout, video: Video, folder: Path) -> 
     key = (motion.seed, LAYOUTS.index(layout), video.action, video.group)
     look = draw_look(np.random.default_rng(key), motion.seed, motion.places)
     rng = np.random.default_rng((*key, video.clip))
-    start = Start(*rng.random(6))
+    start = Start(*rng.random(len(Start._fields)))
     frames = round(rng.uniform(*motion.duration_s) * layout.fps)
     width = round(motion.height * 4 / 3 / 2) * 2
     action = layout.actions[video.action]

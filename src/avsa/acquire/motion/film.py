@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from av.codec.context import Flags
 
-from avsa.acquire.motion.gestures import ACTIONS, Start
+from avsa.acquire.motion.gestures import ACTIONS, Start, track
 from avsa.acquire.synth import looks
 from avsa.acquire.synth.looks import Pose
 from avsa.acquire.synth.picture import shade
@@ -65,8 +65,8 @@ def draw_look(rng: np.random.Generator, place_seed: int, places: int) -> Look:
 def draw_film(action: str, look: Look, start: Start, height: int, width: int, time_T: Array) -> Bytes:
     """Frames `video_THWC` of an action at the given times."""
     video_THWC = _surroundings(look, height, width, time_T)
-    track = ACTIONS[action](start, time_T)
-    right, up, angle, radius = (a[:, None, None].astype(np.float32) for a in track)
+    track_T = track(ACTIONS[action], start, time_T)
+    right, up, angle, radius = (a[:, None, None].astype(np.float32) for a in track_T)
     x = ((2 * np.arange(width) + 1 - width) / height).astype(np.float32)[None, None, :]
     y = ((height - 1 - 2 * np.arange(height)) / height).astype(np.float32)[None, :, None]
     phase, glow = np.full_like(right, look.phase), np.full_like(right, look.glow)

@@ -1,11 +1,10 @@
 """The actions: how a thing's place, angle and size change.
 
-Lengths are in half picture heights, x to the right and y up from the middle; angles in radians, anticlockwise.
-Every action begins from the same distribution of place, angle and size, and comes back to it: what drifts or grows
-begins anew at the other end.
+Lengths are in half picture heights, x to the right and y up from the middle; angles in radians, anticlockwise. Place,
+angle and size have the same distribution at any time of any action: what drifts or grows begins anew at the other end,
+and what another action would swing to and fro stands still somewhere on its way.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,8 +12,53 @@ import numpy as np
 
 from avsa.acquire.synth.rhythm import Array
 
-REACH = 0.8  # the thing's middle stays within ± this, across and up
-RADIUS = (0.28, 0.7)
+REACH = 0.7  # the middle of a thing's way lies within ± this, across and up
+RADIUS = (0.3, 0.7)
+SHAKE, SWING, PULSE = 0.2, 0.6, 0.25  # amplitudes: of place, of angle, of the size's logarithm
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """What changes; 1 or −1 says which way, 0 that it does not."""
+
+    right: int = 0  # evenly, 0.7 to 1.2 per second
+    up: int = 0
+    spin: int = 0  # evenly, 1.6 to 2.8 per second
+    zoom: int = 0  # the size, by e^0.6 to e^1 in a second
+    shake: int = 0  # to and fro, 1.4 to 2.4 times a second: across,
+    nod: int = 0  # up and down,
+    swing: int = 0  # in angle,
+    pulse: int = 0  # in size
+
+
+ACTIONS = {
+    "drift_left": Gesture(right=-1),
+    "drift_right": Gesture(right=1),
+    "rise": Gesture(up=1),
+    "sink": Gesture(up=-1),
+    "spin_left": Gesture(spin=1),
+    "spin_right": Gesture(spin=-1),
+    "approach": Gesture(zoom=1),
+    "recede": Gesture(zoom=-1),
+    "shake": Gesture(shake=1),
+    "nod": Gesture(nod=1),
+    "swing": Gesture(swing=1),
+    "pulse": Gesture(pulse=1),
+}
+
+
+class Start(NamedTuple):
+    """How an instance begins, and how fast it is; each value uniform in [0, 1)."""
+
+    right: float
+    up: float
+    angle: float
+    size: float
+    shaken: float  # where it is in each way to and fro, in turns
+    nodded: float
+    swung: float
+    pulsed: float
+    rate: float
 
 
 class Track(NamedTuple):
@@ -26,88 +70,25 @@ class Track(NamedTuple):
     radius_T: Array
 
 
-@dataclass(frozen=True)
-class Start:
-    """What an instance begins with; each value uniform in [0, 1)."""
-
-    right: float
-    up: float
-    angle: float
-    size: float
-    phase: float
-    rate: float
-
-
-def _still(start: Start, time_T: Array) -> Track:
+def track(gesture: Gesture, start: Start, time_T: Array) -> Track:
+    """The gesture, performed from a start."""
+    way_T, turned_T = (0.7 + 0.5 * start.rate) * time_T, (1.6 + 1.2 * start.rate) * time_T
     low, high = np.log(RADIUS)
+    grown_T = (0.6 + 0.4 * start.rate) / (high - low) * time_T
+
+    def place(begin: float, sense: int) -> Array:
+        along_T: Array = (2 * REACH * begin + sense * way_T) % (2 * REACH) - REACH
+        return along_T
+
+    def wave(phase: float, moves: int) -> Array:
+        swung_T: Array = np.sin(2 * np.pi * (phase + moves * (1.4 + start.rate) * time_T))
+        return swung_T
+
     return Track(
-        np.full_like(time_T, (2 * start.right - 1) * REACH),
-        np.full_like(time_T, (2 * start.up - 1) * REACH),
-        np.full_like(time_T, 2 * np.pi * start.angle),
-        np.full_like(time_T, np.exp(low + (high - low) * start.size)),
+        place(start.right, gesture.right) + SHAKE * wave(start.shaken, gesture.shake),
+        place(start.up, gesture.up) + SHAKE * wave(start.nodded, gesture.nod),
+        2 * np.pi * start.angle + gesture.spin * turned_T + SWING * wave(start.swung, gesture.swing),
+        np.exp(
+            low + (high - low) * ((start.size + gesture.zoom * grown_T) % 1) + PULSE * wave(start.pulsed, gesture.pulse)
+        ),
     )
-
-
-def _drift(right: int, up: int, start: Start, time_T: Array) -> Track:
-    """In a straight line, 0.7 to 1.2 half heights per second; at the end of its way the thing begins it anew."""
-    still, way_T = _still(start, time_T), (0.7 + 0.5 * start.rate) * time_T
-    across_T, along_T = (
-        (place + step * way_T + REACH) % (2 * REACH) - REACH
-        for place, step in ((still.right_T, right), (still.up_T, up))
-    )
-    return still._replace(right_T=across_T, up_T=along_T)
-
-
-def _spin(sense: int, start: Start, time_T: Array) -> Track:
-    """Evenly, 1.6 to 2.8 radians per second."""
-    still = _still(start, time_T)
-    return still._replace(angle_T=still.angle_T + sense * (1.6 + 1.2 * start.rate) * time_T)
-
-
-def _zoom(sense: int, start: Start, time_T: Array) -> Track:
-    """Ever nearer or farther: the size changes by e^0.6 to e^1 in a second, and begins anew at its limit."""
-    low, high = np.log(RADIUS)
-    share_T = (start.size + sense * (0.6 + 0.4 * start.rate) * time_T / (high - low)) % 1.0
-    return _still(start, time_T)._replace(radius_T=np.exp(low + (high - low) * share_T))
-
-
-def _wave(start: Start, time_T: Array) -> Array:
-    """To and fro in [−1, 1], 1.4 to 2.4 times a second."""
-    swung: Array = np.sin(2 * np.pi * ((1.4 + start.rate) * time_T + start.phase))
-    return swung
-
-
-def _shake(start: Start, time_T: Array) -> Track:
-    still = _still(start, time_T)
-    return still._replace(right_T=still.right_T + 0.2 * _wave(start, time_T))
-
-
-def _nod(start: Start, time_T: Array) -> Track:
-    still = _still(start, time_T)
-    return still._replace(up_T=still.up_T + 0.2 * _wave(start, time_T))
-
-
-def _swing(start: Start, time_T: Array) -> Track:
-    still = _still(start, time_T)
-    return still._replace(angle_T=still.angle_T + 0.6 * _wave(start, time_T))
-
-
-def _pulse(start: Start, time_T: Array) -> Track:
-    still = _still(start, time_T)
-    return still._replace(radius_T=still.radius_T * np.exp(0.25 * _wave(start, time_T)))
-
-
-ACTIONS: dict[str, Callable[[Start, Array], Track]] = {
-    "drift_left": lambda start, time_T: _drift(-1, 0, start, time_T),
-    "drift_right": lambda start, time_T: _drift(1, 0, start, time_T),
-    "rise": lambda start, time_T: _drift(0, 1, start, time_T),
-    "sink": lambda start, time_T: _drift(0, -1, start, time_T),
-    "spin_left": lambda start, time_T: _spin(1, start, time_T),
-    "spin_right": lambda start, time_T: _spin(-1, start, time_T),
-    "approach": lambda start, time_T: _zoom(1, start, time_T),
-    "recede": lambda start, time_T: _zoom(-1, start, time_T),
-    "shake": _shake,
-    "nod": _nod,
-    "swing": _swing,
-    "pulse": _pulse,
-}
