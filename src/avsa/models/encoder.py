@@ -5,6 +5,7 @@ Shapes: B crops, K viewpoints of one clip, C channels, T time, H×W pixels, M me
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import re
 import sys
@@ -141,3 +142,16 @@ def _parts(name: str) -> tuple[str, str, str]:
     if match is None:
         raise UserError(f"{name}: an encoder is named package.module:function or package.module:function:argument")
     return match["module"], match["function"], match["argument"] or ""
+
+
+def identity(encoder: Encoder) -> str:
+    """Hash of an encoder's weights, of its structure as printed, and of the files that its classes are written in."""
+    digest = hashlib.sha256(repr(encoder).encode())
+    for name, tensor in sorted(encoder.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    classes = {type(module) for module in cast(nn.Module, encoder).modules()}
+    files = {file for one in classes if (file := getattr(sys.modules.get(one.__module__), "__file__", None))}
+    for file in sorted(files):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()

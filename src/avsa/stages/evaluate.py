@@ -11,6 +11,7 @@ from avsa.config import Task
 from avsa.engine import distributed
 from avsa.errors import UserError
 from avsa.models.checkpoint import load_network
+from avsa.models.encoder import Encoder, is_encoder_name, load_encoder, short_name
 from avsa.report.records import Record, write_records
 from avsa.resolve import Resolved
 from avsa.stages import paths
@@ -21,23 +22,26 @@ from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> None:
     """Write ``results.json`` (records as the README describes them) and what the task draws.
 
+    Args:
+        checkpoint: a pre-training run, or an encoder as :mod:`avsa.models.encoder` names them.
+
     Raises:
         UserError: an unknown task, a missing checkpoint, an empty split.
     """
     measure, config = _measure(task), resolved.config
-    network = load_network(paths.network(checkpoint, seed))[0]
+    encoder, checkpoint, model = _encoder(checkpoint, seed)
     device = distributed.setup(config.engine)
-    network.to(device)
+    encoder.to(device)
     out = paths.evaluation(checkpoint, task, seed)
     out.mkdir(parents=True, exist_ok=True)
     with stage_run(resolved, "evaluate", f"{checkpoint}-{task}-{seed}") as run:
         records = []
-        for figure in measure(Job(config, checkpoint, seed, network, device, run, out), task):
+        for figure in measure(Job(config, checkpoint, seed, encoder, device, run, out), task):
             low, high = figure.ci95
             key = f"{task}/{figure.setting}/{figure.metric}".replace(", ", "-").replace(" ", "-").replace("+", "-")
             run.log({key: figure.value, f"{key}-low": low, f"{key}-high": high}, step=0)
             record = Record(
-                model=f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}",
+                model=model,
                 pretext=checkpoint,
                 task=task,
                 setting=figure.setting,
@@ -55,6 +59,15 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
             )
         write_records(paths.results(checkpoint, task, seed), records)
         write_run_file(out / RUN_FILE, run)
+
+
+def _encoder(name: str, seed: int) -> tuple[Encoder, str, str]:
+    """The encoder, what results call it, and what kind of network it is."""
+    if is_encoder_name(name):
+        encoder = load_encoder(name)
+        return encoder, short_name(name), type(encoder).__name__
+    network = load_network(paths.network(name, seed))[0]
+    return network, name, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}"
 
 
 def _measure(task: str) -> Callable[[Job, str], Iterator[Figure]]:

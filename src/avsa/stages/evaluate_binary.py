@@ -1,4 +1,4 @@
-"""AVC-Bin and AVSA-Bin in all settings: 1 and K crops; with translators too where the run has trained them."""
+"""AVC-Bin and AVSA-Bin in all settings: 1 and K crops; with translators too where they were trained."""
 
 from __future__ import annotations
 
@@ -6,63 +6,73 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from avsa.clips.store import ClipStore
 from avsa.config import Config
-from avsa.data.loader import ClipLoader
-from avsa.data.views import without_augmentation
-from avsa.engine.precision import autocast
 from avsa.errors import UserError
 from avsa.losses import OBJECTIVES
+from avsa.models.encoder import Encoder, require
 from avsa.models.network import AVSANetwork
-from avsa.stages import paths
-from avsa.stages.inputs import build_views
+from avsa.stages.fine_tune_binary import fine_tune
+from avsa.stages.frozen_features import FrozenFeatures
 from avsa.stages.job import Figure, Job
-from avsa.tasks.binary import BinaryTask, Features, Setting, evaluate, extract
+from avsa.tasks.binary import BinaryTask, Score, Setting
 from avsa.tasks.pretrain import AUDIO_CHANNELS
+from avsa.tasks.probe import probe
 
 
 def evaluate_binary(job: Job, task: str) -> Iterator[Figure]:
-    """Accuracy of a new head on frozen features in every setting.
+    """Accuracy in every setting: of a new head on frozen features, or of the whole network after fine-tuning.
 
     Raises:
-        UserError: the network listens to another kind of audio, an empty split.
+        UserError: the encoder does not hear, or not this kind of audio; an empty split.
     """
-    config, network = job.config, job.encoder
     name: BinaryTask = "avsa-bin" if task == "avsa-bin" else "avc-bin"
-    if network.spec.audio_channels != AUDIO_CHANNELS[config.audio.kind]:
+    config, encoder = job.config, job.encoder
+    require(encoder, task, "video_dim", "video", "audio_dim", "audio")
+    if isinstance(encoder, AVSANetwork) and encoder.spec.audio_channels != AUDIO_CHANNELS[config.audio.kind]:
         raise UserError(
-            f"{job.checkpoint} listens to {network.spec.audio_channels} channels, but audio.kind is {config.audio.kind}"
+            f"{job.checkpoint} listens to {encoder.spec.audio_channels} channels, but audio.kind is {config.audio.kind}"
         )
-    train = _features(job, "train", config.evaluate.binary.views_per_clip, job.seed, name)
-    test = _features(job, "test", config.evaluate.binary.test_views_per_clip, job.seed + 1, name)
-    for setting in settings(config, job.checkpoint, network):
-        accuracy = evaluate(network, name, setting, train, test, config.evaluate.binary, job.seed)
-        yield Figure(str(setting), "accuracy", accuracy.value, (accuracy.low, accuracy.high), accuracy.n)
+    chosen = settings(config, job.checkpoint, encoder)
+    tuned = ((setting, fine_tune(job, name, setting)) for setting in chosen)
+    for setting, found in tuned if config.evaluate.binary.train == "all" else _frozen(job, name, chosen):
+        accuracies = {"accuracy": found.accuracy}
+        if config.evaluate.binary.per_crop and setting.crops > 1:
+            accuracies["accuracy_crop"] = found.accuracy_crop
+        for metric, accuracy in accuracies.items():
+            yield Figure(str(setting), metric, accuracy.value, (accuracy.low, accuracy.high), accuracy.n)
 
 
-def settings(config: Config, checkpoint: str, network: AVSANetwork) -> list[Setting]:
-    """1 and K crops; with translators too where the run has trained them."""
-    phases = config.pretrain.runs.get(checkpoint, [])
-    trained = any(OBJECTIVES[phase.objective].translated for phase in phases)
-    crops = sorted({1, config.views.crops})
-    plain = [Setting(k, "none") for k in crops]
-    translator = network.spec.translator != "none" and trained
-    return plain + ([Setting(config.views.crops, config.evaluate.binary.translation)] if translator else [])
+def settings(config: Config, checkpoint: str, encoder: Encoder) -> list[Setting]:
+    """1 and K crops; K with translators too where the run has trained them; K without the picture where asked for."""
+    binary, crops = config.evaluate.binary, config.views.crops
+    tuned = binary.train == "all"
+    found = [Setting(k, fine_tuned=tuned) for k in sorted({1, crops})]
+    if binary.translation != "none" and _translates(config, checkpoint, encoder):
+        found.append(Setting(crops, binary.translation, fine_tuned=tuned))
+    if binary.audio_only:
+        found.append(Setting(crops, audio_only=True, fine_tuned=tuned))
+    return found
 
 
-def _features(job: Job, split: str, repeats: int, seed: int, task: BinaryTask) -> Features:
-    config = job.config
-    views = build_views(config).to(job.device)
-    loader = ClipLoader(
-        ClipStore(paths.clips(config), split),
-        without_augmentation(config.views),
-        seed=seed,
-        batch=config.evaluate.batch,
-        moments=1,
-        repeats=repeats,
-        workers=config.engine.workers,
-        drop_last=False,
-    )
-    batches = tqdm(loader.epoch(0), total=len(loader), desc=f"features of {split}", unit="batch", disable=None)
-    with autocast(job.device, config.engine.precision):
-        return extract(job.encoder, batches, views, job.device, seed, turned=task == "avsa-bin")
+def _translates(config: Config, checkpoint: str, encoder: Encoder) -> bool:
+    """Whether the encoder has translators that were trained: of a run that the configuration knows, by its phases."""
+    if not isinstance(encoder, AVSANetwork):
+        return hasattr(encoder, "translate")
+    if checkpoint == "untrained" or encoder.spec.translator == "none" or encoder.spec.translator_depth == 0:
+        return False
+    phases = config.pretrain.runs.get(checkpoint)
+    return phases is None or any(OBJECTIVES[phase.objective].translated for phase in phases)
+
+
+def _frozen(job: Job, task: BinaryTask, chosen: list[Setting]) -> Iterator[tuple[Setting, Score]]:
+    binary = job.config.evaluate.binary
+    features = FrozenFeatures(job)
+    train = features.of("train", binary.views_per_clip, job.seed)
+    test = features.of("test", binary.test_views_per_clip, job.seed + 1)
+    features.log_use()
+    for setting in chosen:
+        found = probe(job.encoder, task, setting, train, test, binary, job.seed, job.device)
+        if len(binary.lr) > 1:
+            tqdm.write(f"{job.checkpoint} {task} {setting}: learning rate {found.lr:g} of {binary.lr}")
+            job.run.log({f"{task}/{setting.key}/lr": found.lr}, step=0)
+        yield setting, found.score

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.data.statistics import Statistics, feature_settings
@@ -22,3 +25,11 @@ def build_views(config: Config) -> Views:
     if statistics.settings != wanted:
         raise UserError(f"{path} is of other features ({statistics.settings}), not of {wanted}: run avsa stats")
     return Views(config.views, config.audio, sample_rate, statistics)
+
+
+def digest(path: Path) -> str:
+    """Hash of a file's content; UserError where the stage that writes it has not run."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run the stages before this one (dvc repro)") from None

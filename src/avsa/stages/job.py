@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from avsa.config import Config
-from avsa.models.network import AVSANetwork
+from avsa.models.encoder import Encoder
 from avsa.tracking.run import Run
 
 
@@ -17,9 +17,9 @@ class Job:
     """One network to be measured on one task with one seed."""
 
     config: Config
-    checkpoint: str  # name of the pre-training run
+    checkpoint: str  # name of the pre-training run, or the short one of another encoder
     seed: int
-    encoder: AVSANetwork  # on the device
+    encoder: Encoder  # on the device
     device: torch.device
     run: Run
     out: Path  # folder for tables and pictures, which the run keeps

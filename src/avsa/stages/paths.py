@@ -11,6 +11,7 @@ METRICS = Path("reports/metrics.json")
 PICTURES = Path("reports/pictures")
 PAGE = Path("reports/index.html")
 CURVES = Path("reports/curves")
+FEATURES = Path("runs/features")
 
 
 def raw(config: Config) -> Path:

@@ -1,29 +1,28 @@
 """AVC-Bin and AVSA-Bin: do this picture and this sound belong together? (paper, section 4.2)
 
-A new head on frozen features decides between a clip's own sound and a wrong one. The tasks differ only in what is
-wrong: ``avc-bin`` takes the sound of another video, ``avsa-bin`` the clip's own sound turned by a random yaw.
+A new head decides between a clip's own sound and a wrong one. The tasks differ only in what is wrong: ``avc-bin``
+takes the sound of another recording, ``avsa-bin`` the clip's own sound turned by a random yaw. Half of the pairs are
+wrong: a coin is right in 50 %.
 
-Shapes: R rows (clips × views), K viewpoints, D features, P pairs. Label 1 is a wrong pair, as in the published heads.
+Shapes: R rows (clips × views), K viewpoints, D features, P pairs, N rows of a batch. Label 1 is a wrong pair, as in the
+published heads.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from avsa.ambisonics.foa import yaw
-from avsa.config import Binary
 from avsa.errors import UserError
+from avsa.models.encoder import Encoder, audio_features, video_features
 from avsa.models.heads import BinaryHead
-from avsa.models.network import AVSANetwork
 from avsa.tasks.interval import Accuracy, clustered_accuracy
-from avsa.tasks.pretrain import encode
 
 if TYPE_CHECKING:  # the task needs no decoder to be imported
     from avsa.data.batch import Batch
@@ -31,6 +30,8 @@ if TYPE_CHECKING:  # the task needs no decoder to be imported
 
 BinaryTask = Literal["avc-bin", "avsa-bin"]
 Translation = Literal["none", "audio", "video", "concat", "parallel"]
+TOGETHER = 1024
+"""Rows that translators and heads work on at a time where nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -40,66 +41,89 @@ class Features:
     video_RKD: Tensor
     audio_RKD: Tensor
     turned_RKD: Tensor
-    clip_R: Tensor
+    source_R: Tensor  # which recording
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How many crops decide, and what the head sees of the translators."""
+    """How many crops decide, and what the head sees of them.
+
+    ``audio_only`` hides the picture: a control. By itself a wrong sound is as likely as a right one (it is the right
+    one of another pair; or it is turned by a yaw, where viewpoints are uniform on the circle anyway), so that more than
+    50 % would mean that the pairs, not the networks, give the answer away.
+    """
 
     crops: int
-    translation: Translation
+    translation: Translation = "none"
+    audio_only: bool = False
+    fine_tuned: bool = False  # the whole network was trained, not the head alone
 
     def __str__(self) -> str:
-        crops = f"{self.crops} crop{'s' if self.crops > 1 else ''}"
-        return crops if self.translation == "none" else f"{crops}, translator"
+        parts = {
+            f"{self.crops} crop{'s' if self.crops > 1 else ''}": True,
+            "translator": self.translation != "none",
+            "audio only": self.audio_only,
+            "fine-tuned": self.fine_tuned,
+        }
+        return ", ".join(part for part, said in parts.items() if said)
+
+    @property
+    def key(self) -> str:
+        """The same in the name of a metric."""
+        return str(self).replace(", ", "-").replace(" ", "-")
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sides of a head's input, R×K'×D'. A row of the one makes a pair with any row of the other."""
+
+    video_RKD: Tensor
+    audio_RKD: Tensor
+    turned_RKD: Tensor
+    source_R: Tensor
+
+    def where(self, chosen_R: Tensor) -> Sides:
+        """The rows that a mask chooses."""
+        columns = (self.video_RKD, self.audio_RKD, self.turned_RKD, self.source_R)
+        return Sides(*(column[chosen_R] for column in columns))
+
+
+def random_yaws(rows: int, generator: torch.Generator | None = None) -> Tensor:
+    """Channel matrices N44 of yaws uniform on the circle."""
+    return yaw((torch.rand(rows, generator=generator) * 2 - 1) * math.pi)
 
 
 @torch.no_grad()
-def extract(
-    network: AVSANetwork, batches: Iterable[Batch], views: Views, device: torch.device, seed: int, turned: bool
-) -> Features:
-    """Features of every row; ``turned`` also encodes the sound turned by a yaw uniform on the circle."""
-    network.eval()
+def extract(encoder: Encoder, batches: Iterable[Batch], views: Views, device: torch.device, seed: int) -> Features:
+    """Features of every row, also of its sound turned by a yaw; the same seed turns by the same yaws."""
+    encoder.eval()
     generator = torch.Generator().manual_seed(seed)
     parts: list[tuple[Tensor, ...]] = []
     for batch in batches:
         batch = batch.to(device)
-        video_NKCTHW, audio_NKCTM = views(batch)
-        video_NKD, audio_NKD = encode(network, video_NKCTHW, audio_NKCTM)
-        turned_NKD = audio_NKD
-        if turned:
-            angle_N = (torch.rand(len(batch.clip_N), generator=generator) * 2 - 1) * math.pi
-            sound_NKCTM = views.audio(batch, turn_N44=yaw(angle_N).to(device))
-            turned_NKD = network.audio(sound_NKCTM.flatten(0, 1)).unflatten(0, audio_NKD.shape[:2])
-        parts.append(tuple(x.cpu() for x in (video_NKD.float(), audio_NKD.float(), turned_NKD.float(), batch.clip_N)))
+        turn_N44 = random_yaws(len(batch.source_N), generator).to(device)
+        rows = batch.azimuth_NK.shape
+        video_NKD = video_features(encoder, views.video(batch).flatten(0, 1)).unflatten(0, rows)
+        audio_NKD, turned_NKD = (
+            audio_features(encoder, views.audio(batch, turn).flatten(0, 1)).unflatten(0, rows)
+            for turn in (None, turn_N44)
+        )
+        parts.append((video_NKD.float().cpu(), audio_NKD.float().cpu(), turned_NKD.float().cpu(), batch.source_N.cpu()))
     return Features(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def wrong_audio(task: BinaryTask, features: Features, generator: torch.Generator) -> Tensor:
-    """A wrong sound for every row, audio_RKD: turned, or of a row of another clip drawn at random."""
-    if task == "avsa-bin":
-        return features.turned_RKD
-    clip_R = features.clip_R
-    if len(clip_R.unique()) < 2:
-        raise UserError("avc-bin needs clips of at least two videos: the split holds one")
-    other_R = torch.randint(len(clip_R), clip_R.shape, generator=generator)
-    while bool((same := clip_R[other_R] == clip_R).any()):
-        other_R[same] = torch.randint(len(clip_R), (int(same.sum()),), generator=generator)
-    return features.audio_RKD[other_R]
-
-
-@torch.no_grad()
-def head_input(network: AVSANetwork, video_PKD: Tensor, audio_PKD: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
-    """(video, audio) sides of the head's input, P×K'×D'.
+def head_input(encoder: Encoder, video_PKD: Tensor, audio_PKD: Tensor, setting: Setting) -> tuple[Tensor, Tensor]:
+    """(video, audio) sides of the head's input, P×K'×D'; one depends on the pictures alone, one on the sounds.
 
     ``audio`` puts the audio predicted from video on the video's side, ``video`` the video predicted from audio on the
     audio's side; ``concat`` joins both kinds of pair along the features, ``parallel`` along the crops.
     """
     video_PKD, audio_PKD = video_PKD[:, : setting.crops], audio_PKD[:, : setting.crops]
+    if setting.audio_only:
+        return video_PKD[..., :0], audio_PKD
     if setting.translation == "none":
         return video_PKD, audio_PKD
-    predicted_audio_PKD, predicted_video_PKD = network.translate(video_PKD, audio_PKD)
+    predicted_audio_PKD, predicted_video_PKD = encoder.translate(video_PKD, audio_PKD)
     if setting.translation == "audio":
         return predicted_audio_PKD, audio_PKD
     if setting.translation == "video":
@@ -108,47 +132,65 @@ def head_input(network: AVSANetwork, video_PKD: Tensor, audio_PKD: Tensor, setti
     return torch.cat([predicted_audio_PKD, video_PKD], axis), torch.cat([audio_PKD, predicted_video_PKD], axis)
 
 
-def evaluate(
-    network: AVSANetwork,
-    task: BinaryTask,
-    setting: Setting,
-    train: Features,
-    test: Features,
-    config: Binary,
-    seed: int,
-    progress: Callable[[int, float], None] = lambda epoch, loss: None,
-) -> Accuracy:
-    """Train a head on ``train`` and measure it on ``test``; one decision is the mean of the crops' logits.
+@torch.no_grad()
+def sides(encoder: Encoder, features: Features, setting: Setting, device: torch.device) -> Sides:
+    """What a head sees of frozen features, on the CPU."""
+    encoder.eval()
+    columns = (features.video_RKD, features.audio_RKD, features.turned_RKD)
+    parts = []
+    for part in zip(*(column.split(TOGETHER) for column in columns), strict=True):
+        video, audio, turned = (x.to(device) for x in part)
+        video_side, audio_side = head_input(encoder, video, audio, setting)
+        turned_side = head_input(encoder, video, turned, setting)[1]
+        parts.append((video_side.cpu(), audio_side.cpu(), turned_side.cpu()))
+    video_RKD, audio_RKD, turned_RKD = (torch.cat(column) for column in zip(*parts, strict=True))
+    return Sides(video_RKD, audio_RKD, turned_RKD, features.source_R)
 
-    Wrong sounds of other videos are drawn anew in every epoch. The same seed gives the same figure.
+
+def build_head(video_dim: int, audio_dim: int) -> BinaryHead:
+    """The published head; without a video's side as wide as the audio's."""
+    return BinaryHead(video_dim, audio_dim, hidden=video_dim or audio_dim)
+
+
+def wrong_audio(task: BinaryTask, pairs: Sides, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """A wrong sound for every row: (audio_RKD, row_R), of which row i takes audio_RKD[row_R[i]].
+
+    Its own, turned; or one of another recording, of which every row is as likely as any other.
     """
-    network = network.cpu().eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        video, _ = head_input(network, train.video_RKD[:1], train.audio_RKD[:1], setting)
-        _, audio = head_input(network, train.video_RKD[:1], train.audio_RKD[:1], setting)
-        head = BinaryHead(video.shape[-1], audio.shape[-1])
-        optimiser = torch.optim.Adam(head.parameters(), lr=config.lr)
-        right = head_input(network, train.video_RKD, train.audio_RKD, setting)
-        for epoch in range(config.epochs):
-            wrong = head_input(network, train.video_RKD, wrong_audio(task, train, generator), setting)
-            total = 0.0
-            order_R = torch.randperm(len(train.clip_R), generator=generator)
-            for rows in order_R.split(config.batch):
-                logits_PK2 = head(
-                    torch.cat([right[0][rows], wrong[0][rows]]), torch.cat([right[1][rows], wrong[1][rows]])
-                )
-                label_P = torch.arange(2).repeat_interleave(len(rows))
-                loss = F.cross_entropy(logits_PK2.flatten(0, 1), label_P.repeat_interleave(logits_PK2.shape[1]))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                total += loss.item() * len(rows)
-            progress(epoch, total / len(order_R))
-        head.eval()
-        with torch.no_grad():
-            kept = head(*head_input(network, test.video_RKD, test.audio_RKD, setting)).mean(1).argmax(1) == 0
-            wrong = head_input(network, test.video_RKD, wrong_audio(task, test, generator), setting)
-            refused = head(*wrong).mean(1).argmax(1) == 1
-    return clustered_accuracy(torch.cat([kept, refused]), test.clip_R.repeat(2))
+    source_R = pairs.source_R
+    if task == "avsa-bin":
+        return pairs.turned_RKD, torch.arange(len(source_R))
+    if len(source_R.unique()) < 2:
+        raise UserError("avc-bin needs clips of at least two recordings: the split holds one")
+    other_R = torch.randint(len(source_R), source_R.shape, generator=generator)
+    while bool((same := source_R[other_R] == source_R).any()):
+        other_R[same] = torch.randint(len(source_R), (int(same.sum()),), generator=generator)
+    return pairs.audio_RKD, other_R
+
+
+@dataclass(frozen=True)
+class Score:
+    """Of a head on a split: one decision per pair from the mean of the crops' logits, and one by each crop alone."""
+
+    accuracy: Accuracy
+    accuracy_crop: Accuracy
+
+
+@torch.no_grad()
+def score(
+    head: BinaryHead, task: BinaryTask, pairs: Sides, setting: Setting, generator: torch.Generator, device: torch.device
+) -> Score:
+    """Right and wrong pairs of every row; intervals take the decisions on one recording for one cluster."""
+    head.eval()
+    rows_R = torch.arange(len(pairs.source_R))
+    right_PK, right_P = [], []
+    for label, (audio_RKD, audio_R) in enumerate([(pairs.audio_RKD, rows_R), wrong_audio(task, pairs, generator)]):
+        for rows in rows_R.split(TOGETHER):
+            logits_PK2 = head(pairs.video_RKD[rows].to(device), audio_RKD[audio_R[rows]].to(device)).cpu()
+            right_P.append(logits_PK2.mean(1).argmax(1) == label)
+            # Of a crop's several pairs ("parallel") the mean decides for it.
+            logits_PK2 = logits_PK2.unflatten(1, (-1, setting.crops)).mean(1)
+            right_PK.append(logits_PK2.argmax(2) == label)
+    source_P = pairs.source_R.repeat(2)
+    by_crop = clustered_accuracy(torch.cat(right_PK).flatten(), source_P.repeat_interleave(setting.crops))
+    return Score(clustered_accuracy(torch.cat(right_P), source_P), by_crop)
