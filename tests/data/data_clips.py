@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from avsa.clips.shard import END, write_member
 from avsa.clips.store import MANIFEST, Clip, ClipStore
@@ -20,6 +21,7 @@ from avsa.config import Clips
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[Any]
 FPS, RATE, HEIGHT, GOP = 8, 8000, 64, 4
+LABEL_FPS = 3.0
 
 
 def encode_mp4(video_THWC: Bytes, gop: int = GOP, crf: int = 20) -> bytes:
@@ -68,9 +70,15 @@ def all_samples(flac: bytes) -> Floats:
 
 
 def write_store(
-    root: Path, clips: list[tuple[Bytes, Floats]], damage: dict[int, Callable[[bytes], bytes]] | None = None
+    root: Path,
+    clips: list[tuple[Bytes, Floats]],
+    damage: dict[int, Callable[[bytes], bytes]] | None = None,
+    labels: list[Bytes] | None = None,
 ) -> ClipStore:
-    """A store of clips (video_THWC, foa_CS) named clip-0, clip-1, ...; `damage` changes the video files of some."""
+    """A store of clips (video_THWC, foa_CS) named clip-0, clip-1, ...; `damage` changes the video files of some.
+
+    `labels`: each clip's label maps T×H×W, `LABEL_FPS` of them per second.
+    """
     root.mkdir(parents=True, exist_ok=True)
     lines = []
     with (root / "shard-00000.tar").open("wb") as tar:
@@ -80,6 +88,10 @@ def write_store(
                 "mp4": write_member(tar, f"clip-{i}.mp4", mp4),
                 "flac": write_member(tar, f"clip-{i}.flac", encode_flac(foa_CS.astype(np.float32), RATE)),
             }
+            if labels is not None:
+                stack = io.BytesIO()
+                Image.fromarray(labels[i].reshape(-1, labels[i].shape[-1])).save(stack, format="png")
+                members["segm.png"] = write_member(tar, f"clip-{i}.segm.png", stack.getvalue())
             clip = Clip(
                 id=f"clip-{i}",
                 source=f"{i}.mp4",
@@ -94,6 +106,7 @@ def write_store(
                 shard="shard-00000.tar",
                 members=members,
                 checks={},
+                label_fps=None if labels is None else LABEL_FPS,
             )
             lines.append(clip.model_dump_json() + "\n")
         tar.write(END)

@@ -45,7 +45,7 @@ class Tally:
         confusion_BCC = torch.bincount(index[valid], minlength=B * C * C).view(B, C, C)
         both_BC = confusion_BCC.diagonal(dim1=1, dim2=2)
         either_BC = confusion_BCC.sum(1) + confusion_BCC.sum(2) - both_BC
-        iou_B = (both_BC / either_BC.clamp(min=1)).double().sum(1)
+        iou_B = (both_BC.double() / either_BC.clamp(min=1)).sum(1)
         group = recording_B.cpu()
         return Tally(
             self.confusion_GCC.index_add(0, group, confusion_BCC),
