@@ -160,6 +160,19 @@ def report(params: Params = None, base: Base = None, set_: Set = None) -> None:
 
 
 @app.command()
+def convert(
+    file: Annotated[
+        Path, typer.Argument(help="A published checkpoint (.pth.tar) or statistics (.npz), or a network.pt.")
+    ],
+    output: Annotated[Path, typer.Argument(help="Where its other form goes, such as checkpoints/NAME-0/network.pt.")],
+) -> None:
+    """Turn a published checkpoint into one of this project, or back; published statistics into ours."""
+    from avsa.stages.convert import run_convert
+
+    typer.echo(run_convert(file, output))
+
+
+@app.command()
 def inspect(
     source: Annotated[Path, typer.Argument(help="A 360° video (sound in it or beside it), or a folder of them.")],
     output: Annotated[Path, typer.Argument(help=".mp4 for one video, .png for a folder.")],
