@@ -10,7 +10,9 @@ from avsa.geometry.released import released_perspective
 from avsa.geometry.sphere import pixel_directions
 
 
-def slow_released_crop(image: torch.Tensor, x: float, y: float, h: float, v: float, n: int) -> torch.Tensor:
+def slow_released_crop(
+    image: torch.Tensor, x: float, y: float, h: float, v: float, n: int, nearest: bool = False
+) -> torch.Tensor:
     """Centre (x, y) and field of view (h, v) as fractions of the image and of 360°/180°; y grows downward."""
     H, W = image.shape
     crop = torch.zeros(n, n)
@@ -32,6 +34,9 @@ def slow_released_crop(image: torch.Tensor, x: float, y: float, h: float, v: flo
                     radius * math.cos(latitude_0) * math.cos(c) - plane_y * math.sin(latitude_0) * math.sin(c),
                 )
             column, row = (longitude / (2 * math.pi) + 0.5) * W, (latitude / math.pi + 0.5) * H
+            if nearest:
+                crop[j, i] = image[min(round(row), H - 1), (round(column) - shift) % W]
+                continue
             left, top = math.floor(column), math.floor(row)
             value = 0.0
             for du, dv in ((0, 0), (1, 0), (0, 1), (1, 1)):
@@ -63,3 +68,15 @@ def test_released_crops_show_too_little_and_are_off_centre() -> None:
     right = perspective(azimuth_HW[None, None].rad2deg(), straight, straight, fov, 112)[0, 0, 0, 56]
     assert right[0].item() == pytest.approx(-right[-1].item(), abs=1e-3)
     assert right[0].item() == pytest.approx(math.degrees(math.atan(111 / 112)), abs=0.02)
+
+
+@pytest.mark.parametrize("aspect", [0.75, 1.0, 4 / 3])
+def test_released_label_maps_and_aspects(aspect: float) -> None:
+    """A crop is fov/aspect high in the tangent plane; a label is taken from the nearest whole coordinates."""
+    image = torch.randint(0, 32, (20, 40), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    azimuth, elevation, fov, ratio = (torch.tensor([x]).double() for x in (2.0, 0.4, 1.3, aspect))
+    at = (0.5 - 2.0 / (2 * math.pi), 0.5 - 0.4 / math.pi, 1.3 / (2 * math.pi), 1.3 / aspect / math.pi)
+    for mode in ("nearest", "bilinear"):
+        crop = released_perspective(image[None, None], azimuth, elevation, fov, 10, ratio, mode)[0, 0, 0]
+        expected = slow_released_crop(image, *at, 10, nearest=mode == "nearest")
+        torch.testing.assert_close(crop.float(), expected, atol=1e-4, rtol=0)
