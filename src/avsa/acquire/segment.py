@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
 import signal
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -86,7 +88,26 @@ def segment(
     """
     recordings = find_recordings(raw)
     labeller = Labeller(config, height, device)
-    _claim(out, [_target(out, recording) for recording in recordings], labeller, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone_in(out):
+        _claim(out, [_target(out, recording) for recording in recordings], labeller, overwrite)
+        return _segment(recordings, labeller, out, jobs)
+
+
+@contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """No other run writes to `out` meanwhile."""
+    folder = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise UserError(f"another run is writing label maps to {out}: wait for it") from None
+    finally:
+        os.close(folder)
+
+
+def _segment(recordings: list[Recording], labeller: Labeller, out: Path, jobs: int) -> SegmentSummary:
     todo = [recording for recording in recordings if not _target(out, recording).exists()]
     resumed, maps, ignored, refused = len(recordings) - len(todo), 0, 0.0, []
     with tqdm(total=len(recordings), initial=resumed, desc="segment", unit="recording", smoothing=0) as bar:
@@ -126,7 +147,8 @@ def _claim(out: Path, targets: list[Path], labeller: Labeller, overwrite: bool) 
             raise UserError(f"{out} holds label maps of other classes than the model's (classes.json): {way_out}")
         if _read_json(out / MADE_BY) not in (None, settings):
             raise UserError(f"{out} holds label maps made with other settings: {way_out}")
-    out.mkdir(parents=True, exist_ok=True)
+    for partial in out.rglob("*.segm.png.*.part"):  # of a killed run
+        partial.unlink()
     for name, content in (("classes.json", classes), (MADE_BY, settings)):
         write_atomically(out / name, _encoded(content))
 
