@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+import uuid
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -61,16 +62,17 @@ class FeatureCache:
         try:
             with np.load(path, allow_pickle=False) as arrays:  # its checksums are looked at as it is read
                 tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+            tensors[SECONDS]  # not there: a file of something else
             os.utime(path)
-        except FileNotFoundError:  # never made, or removed by another process this moment
+        except (FileNotFoundError, NotADirectoryError):  # never made, or removed by another process this moment
             return None
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             tqdm.write(f"{path}: damaged ({error}): made again")
             return None
-        return tensors if SECONDS in tensors else None
+        return tensors
 
     def _write(self, path: Path, tensors: dict[str, Tensor]) -> None:
-        temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:12]}.tmp")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
@@ -82,7 +84,8 @@ class FeatureCache:
         except OSError as error:
             tqdm.write(f"{path}: not kept: {error.strerror or error}")
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
 
     def _prune(self, newest: Path) -> None:
         """Other processes may remove the same files at the same time."""
