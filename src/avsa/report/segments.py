@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from avsa.report.contact import label_colour
-from avsa.report.style import GREY, INK, TEXT, save
+from avsa.report.style import FAINT, GREY, INK, TEXT, save
 
 Labels = npt.NDArray[np.uint8]
 TILE = 1.35  # inches
@@ -46,9 +46,10 @@ def segments_picture(crops: Sequence[Segmented], classes: Sequence[str], things:
     maps = [one for crop in crops for one in (crop.target_HW, *crop.predicted.values())]
     seen = sorted({int(label) for one in maps for label in np.unique(one)})
     legend_rows = -(-len(seen) // LEGEND_COLUMNS)
-    height = TILE * len(crops) + 0.3 + 0.24 * legend_rows
+    title = 0.4 if any("context" in name for name in settings) else 0.24  # two lines, or one
+    height = TILE * len(crops) + title + 0.24 * legend_rows
     figure = Figure(figsize=(TILE * len(columns), height))
-    top, bottom = 1 - 0.28 / height, (0.24 * legend_rows + 0.05) / height
+    top, bottom = 1 - title / height, (0.24 * legend_rows + 0.05) / height
     grid = figure.add_gridspec(
         len(crops), len(columns), left=0.004, right=0.996, top=top, bottom=bottom, wspace=0.04, hspace=0.04
     )
@@ -63,9 +64,7 @@ def segments_picture(crops: Sequence[Segmented], classes: Sequence[str], things:
             ax.imshow(image, interpolation="nearest")
             ax.set_axis_off()
             if row == 0:
-                ax.set_title(
-                    columns[column].replace("video+audio+", "video+audio\n+"), fontsize=TEXT - 1, color=INK, pad=4
-                )
+                ax.set_title(columns[column].replace("audio+", "audio\n+"), fontsize=TEXT - 1, color=INK, pad=4)
     patches = [
         Patch(color=colours[label] / 255, label="ignored" if label >= len(classes) else classes[label])
         for label in seen
@@ -82,7 +81,7 @@ def confusion_picture(
 ) -> Path:
     """A matrix for each setting: of the pixels of the row's class, the percentage taken for the column's."""
     count = len(classes)
-    side = 1.6 + 0.3 * count
+    side = 1.7 + 0.3 * count
     figure = Figure(figsize=(side, side * len(confusions)), layout="constrained")
     for ax, (setting, confusion_CC) in zip(
         figure.subplots(len(confusions), squeeze=False)[:, 0], confusions.items(), strict=True
@@ -93,9 +92,9 @@ def confusion_picture(
 
 
 def _matrix(ax: Axes, confusion_CC: npt.NDArray[np.int64], classes: Sequence[str], counted: str) -> None:
-    pixels_C1 = confusion_CC.sum(1, keepdims=True)
+    count, pixels_C1 = len(classes), confusion_CC.sum(1, keepdims=True)
     percent_CC = 100 * confusion_CC / np.maximum(pixels_C1, 1)
-    ax.imshow(percent_CC, cmap="Blues", vmin=0, vmax=100)
+    ax.imshow(percent_CC, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for row, column in np.argwhere(percent_CC >= 0.5):
         value = percent_CC[row, column]
         ax.text(
@@ -110,7 +109,10 @@ def _matrix(ax: Axes, confusion_CC: npt.NDArray[np.int64], classes: Sequence[str
     labels = [name if pixels else f"{name} (none)" for name, pixels in zip(classes, pixels_C1[:, 0], strict=True)]
     ax.set_yticks(range(len(classes)), labels, fontsize=TEXT - 1, color=INK)
     ax.set_xticks(range(len(classes)), classes, fontsize=TEXT - 1, color=INK, rotation=90)
-    ax.tick_params(length=0)
+    ax.set_xticks(np.arange(count + 1) - 0.5, minor=True)
+    ax.set_yticks(np.arange(count + 1) - 0.5, minor=True)
+    ax.grid(which="minor", color=FAINT, linewidth=0.5)
+    ax.tick_params(which="both", length=0)
     ax.set_ylabel("target", color=GREY)
     ax.set_xlabel(f"prediction, % of the target's {counted}", color=GREY)
     for side in ax.spines.values():
