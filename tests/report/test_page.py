@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -13,14 +14,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from made_records import record
+from PIL import Image
 
 from avsa.acquire.synth.dataset import render_scene
 from avsa.clips.ingest import ingest
 from avsa.config import Config
 from avsa.report.notes import notes
-from avsa.report.page import Figure, Page, Section, render
+from avsa.report.page import MAX_WIDTH, Figure, Page, Section, render
 from avsa.report.records import Record, write_records
 from avsa.report.tables import paper_tables
 from avsa.resolve import Resolved
@@ -117,22 +120,30 @@ def test_figures_of_no_table_are_listed() -> None:
         assert text in listed
 
 
-def test_the_page_is_one_file(tmp_path: Path) -> None:
-    picture = tmp_path / "a.png"
-    picture.write_bytes(b"pixels")
-    html = Rows(page([], curves=[Figure(picture, "<loss>")]))
-    assert html.sources == ["data:image/png;base64," + base64.b64encode(b"pixels").decode()]
+@pytest.mark.parametrize(("width", "kept"), [(2 * MAX_WIDTH, MAX_WIDTH), (300, 300)])
+def test_the_page_is_one_file(tmp_path: Path, width: int, kept: int) -> None:
+    pixels = np.zeros((200, width, 3), np.uint8)
+    pixels[:, : width // 2], pixels[:, width // 2 :] = (200, 40, 40), (20, 60, 220)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    html = Rows(page([], curves=[Figure(tmp_path / "a.png", "<loss>")]))
     assert not html.tags & {"script", "link", "iframe", "loss"}
     assert "@import" not in page([])
+    (source,) = html.sources
+    start, _, data = source.partition(",")
+    assert start == "data:image/webp;base64"
+    shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+    assert shown.shape == (200 * kept // width, kept, 3)
+    assert np.abs(shown[50, kept // 4] - (200, 40, 40)).max() < 12
+    assert np.abs(shown[50, 3 * kept // 4] - (20, 60, 220)).max() < 12
 
 
 def test_notes_say_what_is_missing() -> None:
     chosen = {"seeds": [0, 1], "checkpoints": ["avc", "avc-long"], "tasks": ["avc-bin", "ucf101-2"]}
     config = Config.model_validate({"pipeline": chosen})
     records = [record("avc", task, "1 crop", 80.0, seed) for seed in (0, 1) for task in ("avc-bin", "ucf101-2")]
-    records += [record("avc-long", "avc-bin", "1 crop", 81.0, 1), record("avc-long", "ucf101-2", "fine-tuned", 81.0, 0)]
+    records += [record("avc-long", "avc-bin", "1 crop", 81.0, 1)]
     text = "\n".join(notes(config, records))
-    assert "there: AVC, longer on AVC-Bin, seed 0; AVC, longer on UCF-101, split 2, seed 1." in text
+    assert "there: AVC, longer on AVC-Bin (seed 0); AVC, longer on UCF-101, split 2 (seeds 0, 1)." in text
     assert "one seed" not in text
     assert "clusters" in text
 
@@ -144,7 +155,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     runs = {"avc": [{"objective": "avc", "epochs": 2, "batch": 1, "crops": 1}]}
     config = Config.model_validate(
         {
-            "pipeline": {"seeds": [0, 1], "checkpoints": ["untrained", "avc"], "tasks": ["avc-bin", "avsa-bin"]},
+            "pipeline": {
+                "seeds": [0, 1],
+                "checkpoints": ["untrained", "avc"],
+                "tasks": ["avc-bin", "avsa-bin"],
+                "also": ["other"],
+            },
             "synth": {"height": 64, "fps": 8, "sample_rate": 8000, "duration_s": 1.5},
             "clips": {"height": 64, "fps": 8, "sample_rate": 8000, "clip_s": 1.5},
             "views": {"frames": 4, "size": 32, "crops": 3},
@@ -168,14 +184,21 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     return config
 
 
-def test_the_stage_reports_what_the_pipeline_names(project: Config) -> None:
+def test_the_stage_reports_what_the_configuration_names(project: Config) -> None:
     wanted = [record("avc", "avsa-bin", "3 crops", 61.07, seed) for seed in (0, 1)]
+    beside = record("other", "segmentation", "video", 33.21, 1, "miou_image")
     for made in [
         *wanted,
+        beside,
         record("avc", "avsa-bin", "3 crops", 99.99, seed=7),
+        record("avc", "segmentation", "video", 99.98, metric="miou_image"),
         record("old", "avc-bin", "1 crop", 98.76),
     ]:
-        write_records(paths.evaluation(made.pretext, made.task, made.seed) / "results.json", [made])
+        write_records(paths.results(made.pretext, made.task, made.seed), [made])
+    drawn = paths.evaluation("other", "segmentation", 0)
+    drawn.mkdir(parents=True)
+    Image.new("RGB", (64, 48), "red").save(drawn / "segments.png")
+    (drawn / "classes.csv").write_text("class,kind,pixels,video\nyodelling,thing,9.0,47.25\n")
     trained = paths.checkpoint("avc", 1)
     trained.mkdir(parents=True)
     (trained / "run.json").write_text(json.dumps({"run_id": "f00d", "tracking_uri": "sqlite:///x"}))
@@ -185,22 +208,28 @@ def test_the_stage_reports_what_the_pipeline_names(project: Config) -> None:
 
     report.run_report(Resolved(project, {}))
 
-    assert json.loads(paths.RESULTS.read_text()) == [made.model_dump(mode="json") for made in wanted]
-    assert json.loads(paths.METRICS.read_text()) == {"avsa-bin": {"avc": {"3 crops": {"accuracy": 61.07}}}}
+    assert json.loads(paths.RESULTS.read_text()) == [made.model_dump(mode="json") for made in [*wanted, beside]]
+    assert json.loads(paths.METRICS.read_text()) == {
+        "avsa-bin": {"avc": {"3 crops": {"accuracy": 61.07}}},
+        "segmentation": {"other": {"video": {"miou_image": 33.21}}},
+    }
     names = sorted(path.name for path in paths.PICTURES.iterdir())
     crops = [f"clip-1-crop-{k}.png" for k in (1, 2, 3)]
     assert names == ["avsa-bin.png", *crops, "clip-1-panorama.png", "clip-1-sound.png", "loss.png", "power-1.png",
-                     "within-clip.png"]  # fmt: skip
+                     "segmentation.png", "within-clip.png"]  # fmt: skip
     html = paths.PAGE.read_text(encoding="utf-8")
-    assert html.count("data:image/png;base64,") == len(names)
+    assert html.count("data:image/webp;base64,") == len(names) + 1
     for text in (
         "61.07",
         "59.7–62.7",
         "synth360: 1 train, 1 test clips of 1.5 s",
         "0123456789ab with uncommitted",
         "f00d",
+        "Pictures: other on Segmentation, seed 0",
+        '<th scope="row">yodelling</th><td>9.0</td><td>47.2</td>',
     ):
         assert text in html
     assert "99.99" not in html
+    assert "99.98" not in html
     assert "98.76" not in html
     assert re.search(r"AVC.*2 epochs of avc, 1 clips × 1 crop a step.*>4<", html, re.DOTALL)  # 1 clip × 2 examples × 2

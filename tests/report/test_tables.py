@@ -93,7 +93,7 @@ def test_without_measurements_the_tables_are_the_papers_with_rows_more() -> None
         "untrained video": (None,) * 3
     }
     assert printed[2] == ACTION
-    assert printed[3] == ABLATIONS | {"Translators/without context": nothing}
+    assert printed[3] == ABLATIONS | {"Translators/without context": nothing, "Audio/+ intensity": nothing}
     for table in paper_tables([]):
         assert not table.records
         assert all(cell.mean is None and cell.fold_mean is None for cell in cells(table).values())
@@ -238,6 +238,23 @@ def test_what_is_not_what_the_heading_says_is_named() -> None:
     assert (easy.records, easy.other) == ((both[0],), "4 crops")
     short = cells(ablation_table(both[1:]))["Curriculum/easy only", "avsa_bin_4"]
     assert (short.records, short.other) == ((both[1],), "avc")
+
+
+def test_avsa_is_the_row_of_what_it_hears() -> None:
+    measured = [record("avsa", "avc-bin", "4 crops, translator", 80.0), record("avsa-foa", "avc-bin", "4 crops", 81.0)]
+    found = {
+        heard: {
+            row.removeprefix("Audio/"): (cell.mean, cell.other)
+            for (row, key), cell in cells(ablation_table(records, heard)).items()
+            if row.startswith("Audio/") and key == "avc_bin_4" and cell.records
+        }
+        for heard, records in (("ambisonics", measured[:1]), ("ambisonics+intensity", measured), ("mono", measured[:1]))
+    }
+    assert found == {
+        "ambisonics": {"ambisonics": (80.0, "avsa")},
+        "ambisonics+intensity": {"ambisonics": (81.0, "4 crops"), "+ intensity": (80.0, "avsa")},
+        "mono": {},
+    }
 
 
 def test_other_settings_have_no_cell() -> None:

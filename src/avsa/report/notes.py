@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 
 from avsa.config import Config
 from avsa.report.names import TASKS, display_name
@@ -35,11 +36,10 @@ def notes(config: Config, records: Sequence[Record]) -> list[str]:
 def _missing(config: Config, records: Sequence[Record]) -> list[str]:
     chosen = config.pipeline
     found = {(record.pretext, record.task, record.seed) for record in records}
-    absent = [
-        f"{display_name(checkpoint)} on {TASKS.get(task, task)}, seed {seed}"
-        for checkpoint in chosen.checkpoints
-        for task in chosen.tasks
-        for seed in chosen.seeds
-        if (checkpoint, task, seed) not in found
-    ]
+    absent = []
+    for checkpoint, task in product(chosen.checkpoints, chosen.tasks):
+        seeds = [str(seed) for seed in chosen.seeds if (checkpoint, task, seed) not in found]
+        if seeds:
+            numbers = f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"
+            absent.append(f"{display_name(checkpoint)} on {TASKS.get(task, task)} ({numbers})")
     return [f"Asked for but not there: {'; '.join(absent)}."] if absent else []

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
 
+from avsa.report.evaluated import ClassTable
 from avsa.report.names import TASKS, display_name
 from avsa.report.records import Record
 from avsa.report.table import Table
+
+MAX_WIDTH = 1050  # pixels: twice what most are shown at
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Section:
 
     table: Table
     forest: list[Figure] = field(default_factory=list)
+    classes: ClassTable | None = None
+    drawn: list[tuple[str, list[Figure]]] = field(default_factory=list)  # by evaluation
 
 
 @dataclass(frozen=True)
@@ -88,5 +95,12 @@ def render(page: Page) -> str:
 
 
 def embed(picture: Path) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(picture.read_bytes()).decode("ascii")
+    """A picture as a data URI: WebP, at most `MAX_WIDTH` wide. The files themselves stay as they are."""
+    packed = BytesIO()
+    with Image.open(picture) as image:
+        width = min(MAX_WIDTH, image.width)
+        small = image.convert("RGB").resize(
+            (width, round(image.height * width / image.width)), Image.Resampling.LANCZOS
+        )
+    small.save(packed, format="webp", quality=80)
+    return "data:image/webp;base64," + base64.b64encode(packed.getvalue()).decode("ascii")

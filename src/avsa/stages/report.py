@@ -11,9 +11,10 @@ from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.errors import UserError
 from avsa.report.curves import loss_plot, read_curve, within_clip_plot
+from avsa.report.evaluated import CLASSES, PICTURES, class_table
 from avsa.report.forest import forest_plot
 from avsa.report.gallery import power_maps, sheets
-from avsa.report.names import display_name
+from avsa.report.names import TASKS, display_name
 from avsa.report.notes import notes
 from avsa.report.page import Figure, Page, Section, Tracked, Training, render
 from avsa.report.records import Record, nested_means, read_records, write_json, write_records, write_text
@@ -25,7 +26,7 @@ from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
 
 
 def run_report(resolved: Resolved) -> None:
-    """Gather the evaluations that the pipeline names, draw the pictures, write the page.
+    """Gather the evaluations that the configuration names, draw the pictures, write the page.
 
     Raises:
         UserError: a damaged input, no clip store, an output that cannot be written.
@@ -40,8 +41,7 @@ def run_report(resolved: Resolved) -> None:
 
 
 def _report(config: Config, run: Run) -> None:
-    chosen = list(product(config.pipeline.checkpoints, config.pipeline.tasks, config.pipeline.seeds))
-    records = read_records(paths.results(*one) for one in chosen)
+    records = read_records(paths.results(*one) for one in _evaluations(config))
     write_records(paths.RESULTS, records)
     write_json(paths.METRICS, nested_means(records))
     paths.PICTURES.mkdir(parents=True, exist_ok=True)
@@ -49,11 +49,11 @@ def _report(config: Config, run: Run) -> None:
         old.unlink()
     _copy_curves(config)
     store = ClipStore(paths.clips(config))
-    tables = paper_tables(records, config.pipeline.checkpoints)
+    tables = paper_tables(records, config.pipeline.checkpoints, config.audio.kind)
     shown = {record for table in tables for record in table.records}
     page = Page(
         facts=_facts(config, store, records, run),
-        sections={table.name: Section(table, _forest(table)) for table in tables},
+        sections={table.name: _section(table, config) for table in tables},
         notes=notes(config, records),
         others=[record for record in records if record not in shown],
         trainings=_trainings(config, store),
@@ -82,6 +82,35 @@ def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) ->
         ("Seeds", ", ".join(str(seed) for seed in config.pipeline.seeds) or "none"),
         ("Code", commit + changed),
     ]  # fmt: skip
+
+
+def _evaluations(config: Config) -> list[tuple[str, str, int]]:
+    """Checkpoint, task and seed of what the pipeline evaluates and of what was evaluated beside it."""
+    chosen = config.pipeline
+    beside = product(chosen.also, TASKS, chosen.seeds)
+    return list(dict.fromkeys([*product(chosen.checkpoints, chosen.tasks, chosen.seeds), *beside]))
+
+
+def _section(table: Table, config: Config) -> Section:
+    tasks = [column.task for column in table.columns] if table.name in ("segmentation", "action") else []
+    chosen = [one for one in _evaluations(config) if one[1] in tasks]
+    folders: dict[str, list[Path]] = {}
+    for one in chosen:
+        folders.setdefault(one[0], []).append(paths.evaluation(*one))
+    classes = None
+    if table.name == "segmentation":
+        files = {name: [folder / CLASSES for folder in found] for name, found in folders.items()}
+        classes = class_table(files, share="pixels", what="video")
+    drawn = [
+        (f"{display_name(name)} on {TASKS[task]}, seed {seed}", _drawn(paths.evaluation(name, task, seed)))
+        for name, task, seed in chosen
+        if seed == config.pipeline.seeds[0]
+    ]
+    return Section(table, _forest(table), classes, [one for one in drawn if one[1]])
+
+
+def _drawn(evaluation: Path) -> list[Figure]:
+    return [Figure(evaluation / name, caption) for name, caption in PICTURES.items() if (evaluation / name).exists()]
 
 
 def _forest(table: Table) -> list[Figure]:
@@ -156,9 +185,6 @@ def _runs(config: Config) -> list[Tracked]:
         ("pretrain" if name in config.pretrain.runs else "init", paths.checkpoint(name, seed))
         for name, seed in product(config.pipeline.checkpoints, config.pipeline.seeds)
     ]
-    places += [
-        ("evaluate", paths.evaluation(*one))
-        for one in product(config.pipeline.checkpoints, config.pipeline.tasks, config.pipeline.seeds)
-    ]
+    places += [("evaluate", paths.evaluation(*one)) for one in _evaluations(config)]
     found = [(stage, folder.name, read_run_file(folder / RUN_FILE)) for stage, folder in places]
     return [Tracked(stage, name, run["run_id"]) for stage, name, run in found if run]
