@@ -57,7 +57,7 @@ def closure(start: Path, function: str | None) -> set[Path]:
             "evaluate",
             "stages/evaluate.py",
             None,
-            ("clips", "engine", "losses", "report"),
+            ("clips", "report"),
         ),  # names of objectives, the device
         ("report", "stages/report.py", None, ("clips",)),
     ],

@@ -82,6 +82,14 @@ def _measure(task: str) -> Callable[[Job, str], Iterator[Figure]]:
         raise UserError(
             f"no task {task!r}: choose avc-bin, avsa-bin, segmentation, ucf101-N or hmdb51-N (folds N = 1, 2, 3)"
         ) from None
-    from avsa.stages.evaluate_binary import evaluate_binary
+    if task == "segmentation":
+        from avsa.stages.evaluate_segmentation import evaluate_segmentation
 
-    return evaluate_binary
+        return evaluate_segmentation
+    if task.endswith("-bin"):
+        from avsa.stages.evaluate_binary import evaluate_binary
+
+        return evaluate_binary
+    from avsa.stages.evaluate_action import evaluate_action
+
+    return evaluate_action
