@@ -81,7 +81,8 @@ def test_rates_and_codec_are_the_originals(rendered: Path) -> None:
         path = sorted((rendered / name).rglob("*.avi"))[0]
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
-            assert (stream.average_rate, stream.codec_context.name) == (rate, "mpeg4")
+            assert float(stream.average_rate or 0) == rate
+            assert stream.codec_context.name == "mpeg4"
             assert stream.height * 4 == pytest.approx(stream.width * 3, abs=4)
             assert 0.2 * rate <= stream.frames <= 0.4 * rate
 

@@ -51,10 +51,11 @@ TENSORS = ("video_NCTHW", "jitter_N4", "label_N")
 
 @torch.no_grad()
 def network_input(batch: ActionBatch) -> Tensor:
-    """Jittered crops with ImageNet's normalisation, video_NCTHW in float32."""
+    """Jittered crops with ImageNet's normalisation, video_NCTHW in float32 whatever autocast says."""
     N, C, T, H, W = batch.video_NCTHW.shape
     crop_NCTKP = (batch.video_NCTHW.float() / 255).view(N, C, T, 1, H * W)
-    colour_jitter_(crop_NCTKP, batch.jitter_N4[:, None])
+    with torch.autocast(crop_NCTKP.device.type, enabled=False):
+        colour_jitter_(crop_NCTKP, batch.jitter_N4[:, None])
     mean, std = (crop_NCTKP.new_tensor(values)[:, None, None, None] for values in (PICTURE_MEAN, PICTURE_STD))
     return ((crop_NCTKP - mean) / std).view(N, C, T, H, W)
 
