@@ -12,7 +12,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 PASSED_BY = (
-    *("config.py", "errors.py", "resolve.py", "tracking", "tasks/__init__.py", "stages/__init__.py"),
+    *("config", "errors.py", "resolve.py", "tracking", "tasks/__init__.py", "stages/__init__.py"),
     *("stages/paths.py", "stages/inputs.py", "stages/data.py"),
 )
 """Configuration comes in through the stage `resolve`; the rest joins and records, and decides no number."""

@@ -1,0 +1,134 @@
+"""Sections of what makes data and turns it into training input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from avsa.config.section import Count, Positive, Probability, Section
+
+
+class Synth(Section):
+    """The synthetic data set: how many scenes of what kind are rendered (:mod:`avsa.acquire.synth`)."""
+
+    seed: int = 0
+    train: Annotated[int, Field(ge=0)] = 1600
+    val: Annotated[int, Field(ge=0)] = 100
+    test: Annotated[int, Field(ge=0)] = 500
+    duration_s: Positive = 3.0
+    height: Annotated[int, Field(ge=32, multiple_of=2)] = 128  # pixels; the panorama is twice as wide
+    fps: Positive = 16.0
+    sample_rate: Count = 24000
+    label_fps: Positive = 4.0
+    places: Count = 12  # shared by all splits: a place has a look (stuff) and an ambience
+    objects: tuple[Count, Count] = (1, 4)  # sounding objects in a scene, inclusive
+    distractors: tuple[int, int] = (0, 2)  # silent objects in a scene, inclusive
+    radius_deg: tuple[Positive, Positive] = (12.0, 20.0)  # angular radius of an object
+    ambience_db: float = -2.0  # level of the place's sound against the objects' sum
+    ambience_spread_db: float = 2.0
+    ambience_share: Probability = 1.0  # share of scenes in which the place sounds at all
+    noise_db: float = -30.0  # diffuse background noise against the objects' sum
+    reverb_db: float = -12.0  # reverberant energy against the direct sound
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Synth:
+        for name in ("objects", "distractors", "radius_deg"):
+            low, high = getattr(self, name)
+            if not 0 <= low <= high <= 45:
+                raise ValueError(f"{name} must be a range from low to high, within 0 … 45: it is {low:g} … {high:g}")
+        return self
+
+
+class Segment(Section):
+    """Label maps where none exist (:mod:`avsa.acquire.segment`); they are as high as the clip store's pictures."""
+
+    model: str = "deeplabv3_resnet50"  # a torchvision name, a TorchScript file, or package.module:function
+    fov_deg: Annotated[float, Field(ge=20, le=120)] = 90.0  # of the views that cover the sphere
+    size: Count = 520  # pixels along a view's side
+    overlap: Annotated[float, Field(ge=0, lt=0.9)] = 0.2  # of neighbouring views, as a share of fov_deg
+    confidence: Probability = 0.75  # pixels under it are ignored
+    label_fps: Positive = 4.0
+    batch: Count = 12  # views in one pass of the network
+
+
+class MotionSet(Section):
+    """Size of one layout of the motion set. Groups of a class in one fold; a group's videos show the same thing."""
+
+    train: Count = 12
+    test: Count = 6
+    clips: Count = 4  # videos of a group
+
+
+class Motion(Section):
+    """The synthetic action set in the layouts of UCF-101 and HMDB-51 (:mod:`avsa.acquire.motion`)."""
+
+    seed: int = 0  # synth's seed gives the same places
+    height: Annotated[int, Field(ge=32, multiple_of=2)] = 240  # pixels; the width is 4/3 of it
+    duration_s: tuple[Positive, Positive] = (2.0, 5.0)
+    places: Count = 12
+    ucf101: MotionSet = MotionSet()
+    hmdb51: MotionSet = MotionSet()
+
+    @model_validator(mode="after")
+    def _range(self) -> Motion:
+        if self.duration_s[0] > self.duration_s[1]:
+            raise ValueError(f"duration_s must be a range from low to high: it is {self.duration_s}")
+        return self
+
+
+class Checks(Section):
+    """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
+
+    min_rms_db: float = -60.0  # level of W; below is silence
+    min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
+    max_mono_correlation: Probability = 0.95  # |correlation| of Y, Z and X with W; above is mono copied
+    min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
+    max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
+    max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
+    max_duration_gap_s: Positive = 1.0  # between the audio and the video stream
+    max_missing_s: Positive = 0.25  # between a stream's declared and its decodable end; above is a truncated file
+    min_duration_s: Positive = 1.0  # of a recording that is shorter than a clip
+
+
+class Clips(Section):
+    """The clip store: what ingest writes and loaders read (:mod:`avsa.clips`)."""
+
+    clip_s: Positive = 10.0
+    height: Annotated[int, Field(ge=16, multiple_of=2)] = 480  # pixels; the panorama is stored twice as wide
+    fps: Positive = 16.0  # the training frame rate
+    gop: Count = 8  # frames between key frames: a random half second decodes at most two groups
+    crf: Annotated[int, Field(ge=0, le=51)] = 20
+    sample_rate: Count = 24000
+    channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6", "youtube-aac4"] = "auto"
+    shard_mb: Positive = 256.0
+    checks: Checks = Checks()
+
+
+class Views(Section):
+    """How a decoded clip becomes training input: K crops of the video, each with the sound turned to it."""
+
+    crops: Count = 4
+    rule: Literal["paper", "released"] = "paper"  # released: as published checkpoints were trained (avsa.data.released)
+    max_elevation_deg: Annotated[float, Field(ge=0, le=90)] = 60.0
+    elevation_rule: Literal["area", "angle"] = "area"  # uniform on the sphere's area, or in the angle
+    min_separation_deg: Annotated[float, Field(ge=0, le=180)] = 36.0
+    fov_deg: tuple[Positive, Positive] = (25.0, 90.0)
+    aspect: tuple[Positive, Positive] = (1.0, 1.0)
+    size: Count = 112
+    frames: Count = 8
+    audio_s: Positive = 1.0
+    mirror: Probability = 0.5
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.2)  # brightness, contrast, saturation, hue
+    gain_jitter: Probability = 0.1  # the volume is scaled by 1 ± this
+
+
+class Audio(Section):
+    """Audio features (:mod:`avsa.features`)."""
+
+    kind: Literal["mono", "stereo", "ambisonics", "ambisonics+intensity"] = "ambisonics"
+    scale: Literal["power", "magnitude", "released"] = "power"
+    mels: Count = 128
+    window: Count = 512  # samples: 21 ms at 24 kHz
+    hop: Count = 240  # samples: 10 ms at 24 kHz
+    statistics_clips: Count = 2000  # of the training split, on which normalisation is measured
