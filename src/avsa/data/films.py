@@ -9,6 +9,7 @@ Shapes: T frames, H×W pixels, C = 3 (R, G, B).
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -85,7 +86,7 @@ def window(count: int, rate: float, start: float, frames: int, fps: float) -> li
     The frame shown nearest to each moment is taken. A video shorter than the window is played again from its beginning.
     """
     room_s = max(0.0, (count - 1) / rate - (frames - 1) / fps)
-    return [round((start * room_s + i / fps) * rate) % count for i in range(frames)]
+    return [math.floor((start * room_s + i / fps) * rate + 0.5) % count for i in range(frames)]
 
 
 class Films:
