@@ -62,6 +62,11 @@ def parse_task(task: str) -> tuple[ActionSet, int]:
     raise UserError(f"no action data set {name!r}: choose one of {', '.join(get_args(ActionSet))}")
 
 
+def data_set_name(root: Path, name: ActionSet) -> str:
+    """What results call the data set in ``root / name``: the synthetic stand-in, which carries its settings, is named."""
+    return f"motion ({name})" if (root / name / "motion.json").exists() else name
+
+
 def read_split(root: Path, name: ActionSet, fold: int) -> ActionSplit:
     """The fold of the data set in ``root / name``; the number of classes is what the files say.
 

@@ -50,7 +50,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
                 ci95=(round(low, 2), round(high, 2)),
                 n=figure.n,
                 seed=seed,
-                dataset=config.dataset,
+                dataset=figure.dataset or config.dataset,
                 run_id=run.run_id,
             )
             records.append(record)

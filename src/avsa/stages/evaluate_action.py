@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from avsa.config import Config
 from avsa.data.action import ActionBatch, DenseClips, RandomClips, network_input
-from avsa.data.action_splits import ActionSet, ActionSplit, ActionVideo, parse_task, read_split
+from avsa.data.action_splits import ActionSet, ActionSplit, ActionVideo, data_set_name, parse_task, read_split
 from avsa.data.films import Films
 from avsa.data.loader import Loader
 from avsa.engine.loop import train
@@ -44,6 +44,7 @@ def evaluate_action(job: Job, task: str) -> Iterator[Figure]:
     require(job.encoder, task, "video", "video_dim")
     name, fold = parse_task(task)
     split = read_split(Path(job.config.evaluate.action.root), name, fold)
+    dataset = data_set_name(Path(job.config.evaluate.action.root), name)
     trained = _fine_tune(job, task, name, split)
     logits_VSC = _predict(job, trained, split)
     label_V = torch.tensor([video.label for video in split.test])
@@ -53,7 +54,7 @@ def evaluate_action(job: Job, task: str) -> Iterator[Figure]:
     matrix = confusion(scores.probability_VC.argmax(1), label_V, len(split.classes))
     confusion_picture({SETTING: matrix.numpy()}, split.classes, job.out / "confusion.png", counted="videos")
     for metric, accuracy in scores.accuracies.items():
-        yield Figure(SETTING, metric, accuracy.value, (accuracy.low, accuracy.high), accuracy.n)
+        yield Figure(SETTING, metric, accuracy.value, (accuracy.low, accuracy.high), accuracy.n, dataset)
 
 
 def _fine_tune(job: Job, task: str, name: ActionSet, split: ActionSplit) -> ActionTask:

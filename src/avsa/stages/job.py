@@ -34,3 +34,4 @@ class Figure:
     value: float
     ci95: tuple[float, float]
     n: int  # decisions behind it
+    dataset: str = ""  # where it is not the clip store's
