@@ -63,7 +63,7 @@ def parse_task(task: str) -> tuple[ActionSet, int]:
 
 
 def data_set_name(root: Path, name: ActionSet) -> str:
-    """What results call the data set in ``root / name``: the synthetic stand-in, which carries its settings, is named."""
+    """What results call the data set in ``root / name``: the synthetic one, which carries its settings, as such."""
     return f"motion ({name})" if (root / name / "motion.json").exists() else name
 
 
