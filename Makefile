@@ -1,4 +1,4 @@
-# make demo · test · ui · study · smoke · lint · bench · lock     (PYTHON=... names another Python 3.11)
+# make demo · test · ui · study · row · smoke · lint · bench · lock     (PYTHON=... names another Python 3.11)
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +10,7 @@ export GIT_AUTHOR_EMAIL ?= $(or $(shell git config user.email),avsa@localhost)
 export GIT_COMMITTER_NAME ?= $(GIT_AUTHOR_NAME)
 export GIT_COMMITTER_EMAIL ?= $(GIT_AUTHOR_EMAIL)
 
-.PHONY: demo study smoke test lint ui bench lock
+.PHONY: demo study row smoke test lint ui bench lock
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stages that are not up to date
@@ -21,6 +21,16 @@ study: .venv/installed  ## avsa against its control of equal compute and the flo
 	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]' -S 'pipeline.after_avc=[avsa,avc-long]' \
 	  -S 'pipeline.checkpoints=[untrained,avc-long,avsa]'
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
+
+SCALE ?= configs/demo.yaml
+row: .venv/installed  ## an ablation with a network or features of its own, beside the workspace: make row ROW=avsa-mlp
+	$(BIN)/dvc exp run --temp --force --name $(ROW) -S 'base=[$(SCALE),configs/ablations/$(ROW).yaml]' \
+	  -S 'pipeline.from_scratch=[avc]' -S 'pipeline.after_avc=[$(ROW)]' -S 'pipeline.checkpoints=[$(ROW)]'
+	rm -rf runs/row-$(ROW)
+	mkdir -p runs evaluations
+	$(BIN)/dvc get --rev $(ROW) . evaluations -o runs/row-$(ROW)
+	cp -r runs/row-$(ROW)/$(ROW)-* evaluations/
+	@echo "Now: pipeline.also in params.yaml with $(ROW) in it, then dvc repro report"
 
 # --temp: beside the workspace; make smoke WHERE= runs in it
 WHERE ?= --temp
