@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from avsa.errors import UserError
@@ -83,7 +84,19 @@ def test_binary_head_computes_linear_relu_linear_on_the_pair() -> None:
     p = head.state_dict()
     hidden = F.relu(torch.cat([video, audio], dim=-1) @ p["classifier.0.weight"].T + p["classifier.0.bias"])
     torch.testing.assert_close(head(video, audio), hidden @ p["classifier.2.weight"].T + p["classifier.2.bias"])
-    assert not torch.equal(head.train()(video, audio), head(video, audio))
+
+
+def test_half_of_a_pair_is_dropped_in_training() -> None:
+    torch.manual_seed(0)
+    head = BinaryHead(60, 40).train()
+    head.classifier = nn.Identity()  # type: ignore[assignment]
+    pair = head(torch.full((400, 60), 3.0), torch.full((400, 40), 5.0))
+    kept = pair != 0
+    torch.testing.assert_close(pair, kept * torch.tensor([6.0] * 60 + [10.0] * 40))
+    assert float(kept.float().mean()) == pytest.approx(0.5, abs=0.01)
+    for axis, others in ((0, 100), (1, 400)):  # every row and every feature by itself
+        spread = kept.float().mean(axis).std()
+        assert float(spread) == pytest.approx(0.5 / (40000 / others) ** 0.5, rel=0.25)
 
 
 def test_weights_survive_the_round_trip() -> None:

@@ -120,7 +120,7 @@ def head_input(encoder: Encoder, video_PKD: Tensor, audio_PKD: Tensor, setting: 
     """
     video_PKD, audio_PKD = video_PKD[:, : setting.crops], audio_PKD[:, : setting.crops]
     if setting.audio_only:
-        return video_PKD[..., :0], audio_PKD
+        return video_PKD[..., :0].detach(), audio_PKD
     if setting.translation == "none":
         return video_PKD, audio_PKD
     predicted_audio_PKD, predicted_video_PKD = encoder.translate(video_PKD, audio_PKD)
