@@ -145,7 +145,7 @@ def test_the_thing_is_where_its_track_says() -> None:
     rows, columns = np.nonzero(np.abs(here - away).sum(-1) > 60)
     right, up = (2 * columns + 1 - width) / height, (height - 1 - 2 * rows) / height
     expected = (2 * 0.7 * 0.8 - 0.7, 2 * 0.7 * 0.3 - 0.7)
-    radius = 0.3 * (0.7 / 0.3) ** 0.2
+    radius = 0.3 * (0.8 / 0.3) ** 0.2
     near = np.hypot(right - expected[0], up - expected[1]) < radius + 0.03
     far = np.hypot(right - (2 * 0.7 * 0.1 - 0.7), up - (2 * 0.7 * 0.9 - 0.7)) < radius + 0.03
     assert (near | far).all()

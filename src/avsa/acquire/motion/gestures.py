@@ -13,8 +13,8 @@ import numpy as np
 from avsa.acquire.synth.rhythm import Array
 
 REACH = 0.7  # the middle of a thing's way lies within ± this, across and up
-RADIUS = (0.3, 0.7)
-SHAKE, SWING, PULSE = 0.2, 0.6, 0.25  # amplitudes: of place, of angle, of the size's logarithm
+RADIUS = (0.3, 0.8)
+SHAKE, SWING, PULSE = 0.2, 0.8, 0.3  # amplitudes: of place, of angle, of the size's logarithm
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Gesture:
 
     right: int = 0  # evenly, 0.7 to 1.2 per second
     up: int = 0
-    spin: int = 0  # evenly, 1.6 to 2.8 per second
-    zoom: int = 0  # the size, by e^0.6 to e^1 in a second
+    spin: int = 0  # evenly, 2 to 4 per second
+    zoom: int = 0  # the size, by e^0.7 to e^1.1 in a second
     shake: int = 0  # to and fro, 1.4 to 2.4 times a second: across,
     nod: int = 0  # up and down,
     swing: int = 0  # in angle,
@@ -72,9 +72,9 @@ class Track(NamedTuple):
 
 def track(gesture: Gesture, start: Start, time_T: Array) -> Track:
     """The gesture, performed from a start."""
-    way_T, turned_T = (0.7 + 0.5 * start.rate) * time_T, (1.6 + 1.2 * start.rate) * time_T
+    way_T, turned_T = (0.7 + 0.5 * start.rate) * time_T, (2 + 2 * start.rate) * time_T
     low, high = np.log(RADIUS)
-    grown_T = (0.6 + 0.4 * start.rate) / (high - low) * time_T
+    grown_T = (0.7 + 0.4 * start.rate) / (high - low) * time_T
 
     def place(begin: float, sense: int) -> Array:
         along_T: Array = (2 * REACH * begin + sense * way_T) % (2 * REACH) - REACH
