@@ -121,7 +121,7 @@ def test_settings() -> None:
     plain = ["1 crop", "2 crops"]
 
     def named(config: Config, checkpoint: str, encoder: Any) -> list[str]:
-        return [str(setting) for setting in settings(config, checkpoint, encoder)]
+        return [str(setting) for setting in settings(job(config, checkpoint, encoder))]
 
     for checkpoint, translates in (("untrained", False), ("avc", False), ("avsa", True), ("converted", True)):
         expected = plain + ["2 crops, translator"] * translates
