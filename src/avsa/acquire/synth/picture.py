@@ -59,7 +59,9 @@ def _draw_object(item: SceneObject, time_T: Array, video_THWC: Bytes, labels_THW
     labels_THW[here] = np.where(cover > 0.5, np.uint8(item.kind), labels_THW[here])
 
 
-def shade(distance: Array, tone: Array, glow: Array, pixel: float | Array, hue: float) -> tuple[Array, Array]:
+def shade(
+    distance: Array, tone: Array, glow: Array, pixel: float | np.floating | Array, hue: float
+) -> tuple[Array, Array]:
     """How much of each pixel a figure covers, and its colour there (values 0 to 1, a last axis more).
 
     Args:
