@@ -120,7 +120,7 @@ def read_maps(path: Path) -> Bytes:
 def crops(folder: Path, settings: config.Segment) -> tuple[Tensor, Tensor]:
     """Crops of labelled frames at the views' scale, normalised N×3×h×w, and their classes N×h×w.
 
-    Of every frame one crop looks anywhere, and one to somewhere near each object: these are few pixels and many classes.
+    Of every frame one crop looks anywhere, and one near each object: objects are few pixels and many classes.
     """
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
     fov = 2 * math.atan(math.tan(math.radians(settings.fov_deg) / 2) * SIZE / settings.size)
