@@ -95,6 +95,18 @@ def test_what_is_no_encoder_is_one_line(name: str, message: str) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_the_documented_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "own-encoder.md").read_text(encoding="utf-8")
+    (tmp_path / "documented_encoder.py").write_text(page.partition("```python\n")[2].partition("```")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    encoder = load_encoder("documented_encoder:own:random").eval()
+    require(encoder, "all tasks", "video_dim", "video", "video_maps", "audio_dim", "audio")
+    assert video_features(encoder, torch.zeros(2, 3, 2, 16, 16)).shape == (2, 512)
+    audio_BCTM = torch.randn(3, 7, 10, 8)
+    expected = [audio_BCTM.mean((2, 3)), audio_BCTM.flatten(2).std(2)]
+    torch.testing.assert_close(audio_features(encoder, audio_BCTM), torch.cat(expected, 1))
+
+
 @pytest.mark.usefixtures("own")
 def test_a_task_says_what_it_misses() -> None:
     encoder = load_encoder("own_encoder:tiny")
