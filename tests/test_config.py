@@ -31,7 +31,7 @@ def test_every_named_experiment_resolves(overlay: str, monkeypatch: pytest.Monke
     resolved = resolve(base=overlay)
     chosen = {path for path in resolved.flat() if resolved.origin(path) == overlay}
     assert chosen, f"{overlay} chooses nothing"
-    assert len((ROOT / overlay).read_text().splitlines()) <= 22, "an overlay says what differs, no more"
+    assert len((ROOT / overlay).read_text().splitlines()) <= 24, "an overlay says what differs, no more"
 
 
 def test_the_tree_is_frozen_and_fits_together() -> None:
