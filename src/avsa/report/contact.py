@@ -77,7 +77,7 @@ def label_colour(label: int, things: int = 256) -> tuple[int, int, int]:
     """A colour for a class id: vivid for things, quiet for stuff (ids from `things` on), grey for 255 (ignore)."""
     if label == 255:
         return (128, 128, 128)
-    saturation, value = (0.75, (1.0, 0.85, 0.65)[label % 3]) if label < things else (0.25, 0.55)
+    saturation, value = (0.8, (1.0, 0.85, 0.65)[label % 3]) if label < things else (0.35, (0.92, 0.62, 0.42)[label % 3])
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)
 
