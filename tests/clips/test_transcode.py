@@ -83,3 +83,12 @@ def test_samples_keep_their_channel_and_place() -> None:
     stored = decode_flac(encode_flac(foa, RATE))
     assert stored.shape == foa.shape
     assert np.abs(stored - foa).max() <= 0.5 / 32768 + 1e-6
+
+
+def test_nothing_that_looks_at_memory_around_the_frame() -> None:
+    """Macroblock trees and lookahead made other bytes of the same pictures now and then; x264 says what it used."""
+    mp4 = encode(panorama(8), CONFIG)
+    assert b" mbtree=0 " in mp4
+    assert b" rc_lookahead=" not in mp4 or b" rc_lookahead=0 " in mp4
+    assert b" threads=1 " in mp4
+    assert b" bframes=0 " in mp4
