@@ -23,7 +23,7 @@ study: .venv/installed  ## avsa against its control of equal compute and the flo
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
 SCALE ?= configs/demo.yaml
-row: .venv/installed  ## an ablation with a network or features of its own, beside the workspace: make row ROW=avsa-mlp
+row: .venv/installed $(if $(ROW),,name-a-row)  ## an ablation with a network or features of its own, beside the workspace: make row ROW=avsa-mlp
 	$(BIN)/dvc exp run --temp --force --name $(ROW) -S 'base=[$(SCALE),configs/ablations/$(ROW).yaml]' \
 	  -S 'pipeline.from_scratch=[avc]' -S 'pipeline.after_avc=[$(ROW)]' -S 'pipeline.checkpoints=[$(ROW)]'
 	rm -rf runs/row-$(ROW)
@@ -31,6 +31,10 @@ row: .venv/installed  ## an ablation with a network or features of its own, besi
 	$(BIN)/dvc get --rev $(ROW) . evaluations -o runs/row-$(ROW)
 	cp -r runs/row-$(ROW)/$(ROW)-* evaluations/
 	@echo "Now: pipeline.also in params.yaml with $(ROW) in it, then dvc repro report"
+
+.PHONY: name-a-row
+name-a-row:
+	@echo "name a row: make row ROW=avsa-mlp (configs/ablations/ has them)"; false
 
 # --temp: beside the workspace; make smoke WHERE= runs in it
 WHERE ?= --temp

@@ -12,8 +12,8 @@ TASKS = {
 NAMES = {
     "untrained": ("Untrained", "floor: random weights"),
     "kinetics": ("Kinetics", "supervised, flat videos"),
-    "avc": ("AVC", "negatives are other videos"),
-    "avc-long": ("AVC, longer", "control of equal compute"),
+    "avc": ("AVC, first phase", "where the others start"),
+    "avc-long": ("AVC", "negatives are other videos; control of equal compute"),
     "avts": ("AVTS", "negatives are other moments"),
     "avsa": ("AVSA", "negatives are other viewpoints"),
     "avsa-mono": ("AVSA, mono", "hears one channel"),

@@ -28,7 +28,7 @@ def notes(config: Config, records: Sequence[Record]) -> list[str]:
     if "avc-long" in config.pipeline.checkpoints:
         lines.append(
             "AVSA starts from AVC and trains on. What it gains over AVC may come from the training alone, "
-            "so the row to compare it with is the control, AVC for longer."
+            "so the row to compare it with is AVC, the control of equal compute."
         )
     return lines + _missing(config, records)
 

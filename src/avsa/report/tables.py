@@ -55,7 +55,7 @@ def binary_table(records: Sequence[Record], checkpoints: Sequence[str] = ()) -> 
             Column(f"{task.replace('-', '_')}_4", TASKS[task], "4 crops", task, "accuracy", several, plot=task),
         )
     ]
-    pretexts = ["untrained", "avc", "avc-long", "avts", "avsa", *checkpoints]
+    pretexts = ["untrained", "avc-long", "avts", "avsa", *checkpoints]
     return _by_pretext("binary", columns, HEADS, pretexts, records)
 
 

@@ -17,9 +17,15 @@ def build_views(config: Config) -> Views:
     """The views of the configuration, normalised with the data set's statistics.
 
     Raises:
-        UserError: no statistics, or those of other features.
+        UserError: clips of other rates than the configuration's; no statistics, or those of other features.
     """
-    sample_rate = ClipStore(paths.clips(config))[0].sample_rate
+    clip, clips = ClipStore(paths.clips(config))[0], config.clips
+    if (clip.fps, clip.sample_rate) != (clips.fps, clips.sample_rate):
+        raise UserError(
+            f"{paths.clips(config)} holds clips of {clip.fps:g} frames and {clip.sample_rate} samples a second, but "
+            f"clips.fps is {clips.fps:g} and clips.sample_rate {clips.sample_rate}: ingest with the same --base"
+        )
+    sample_rate = clip.sample_rate
     path, wanted = paths.statistics(config), feature_settings(config.views, config.audio, sample_rate)
     statistics = Statistics.load(path)
     if statistics.settings != wanted:

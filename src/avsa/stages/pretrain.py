@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import shutil
 import zlib
 from collections import defaultdict
@@ -30,7 +29,7 @@ from avsa.models.checkpoint import load_into, save_network
 from avsa.models.network import AVSANetwork, build_network
 from avsa.resolve import Resolved, fingerprint
 from avsa.stages import paths
-from avsa.stages.inputs import build_views
+from avsa.stages.inputs import build_views, digest
 from avsa.tasks.pretrain import PretrainTask, network_spec
 from avsa.tracking.run import RUN_FILE, Run, Silent, stage_run, write_run_file
 
@@ -70,7 +69,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         *(config.views, config.audio, config.model, config.pretrain.model_dump(mode="json", exclude={"runs"})),
         [phase.model_dump(mode="json") for phase in config.pretrain.runs[name]],
         [config.engine.precision, config.engine.accumulate, distributed.world_size(), name, start, seed],
-        [_digest(path) for path in (store / "manifest.jsonl", paths.statistics(config), paths.network(start, seed))],
+        [digest(path) for path in (store / "manifest.jsonl", paths.statistics(config), paths.network(start, seed))],
     )
     state = paths.state(identity)
     network = build_network(network_spec(config.model, config.audio), seed)
@@ -162,13 +161,6 @@ def _validation(config: Config, task: PretrainTask, device: torch.device) -> Cal
         return {name: total / rows for name, total in totals.items()}
 
     return validate
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run the stages before this one (dvc repro)") from None
 
 
 def _write_curve(path: Path, run: Run) -> None:
