@@ -81,7 +81,7 @@ def test_every_figure_stands_in_its_row_and_column() -> None:
     assert cells["binary avc-long"][1].split()[:2] == [
         "82.68",
         "61.26",
-    ]  # the paper's figure, then the mean of the seeds
+    ]  # the paper, then our mean
     assert cells["binary avc-long translator"][1].split() == ["83.87"]
     assert [text.strip() for text in cells["binary avts"]] == ["80.08", "82.77", "59.78", "60.37"]
     assert cells["binary avsa translator"][3].split() == ["69.97", "77.13", "75.7–78.7"]
