@@ -1,6 +1,7 @@
 """The motion set on disk: the two layouts, the same bytes always, and what moves is what the class says."""
 
 import json
+import shutil
 from pathlib import Path
 
 import av
@@ -14,6 +15,7 @@ from avsa.acquire.motion.film import draw_film, draw_look
 from avsa.acquire.motion.gestures import Start
 from avsa.acquire.motion.layouts import HMDB_ACTIONS, UCF_ACTIONS
 from avsa.config import Motion, MotionSet
+from avsa.data.action_splits import data_set_name
 from avsa.errors import UserError
 
 TINY = Motion(
@@ -127,6 +129,79 @@ def test_real_videos_stay_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixt
     assert [path for path in (tmp_path / "ucf101").rglob("*") if path.is_file()] == [real]
     assert (tmp_path / "hmdb51" / MADE_BY).exists()
     assert "used as they are" in capsys.readouterr().out
+
+
+UNPACKED = {
+    "ucf101": {
+        "UCF-101/Archery/v_Archery_g01_c01.avi": "real",
+        "ucfTrainTestlist/trainlist01.txt": "Archery/v_Archery_g01_c01.avi 1\n",  # one of ours has the same name
+    },
+    "hmdb51": {
+        "clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi": "real",
+        "testTrainMulti_7030_splits/clap_test_split1.txt": "#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi 1 \n",
+    },
+}
+SMALLER = {"ucf101": MotionSet(train=1, test=1, clips=1), "hmdb51": MotionSet(train=1, test=2, clips=1)}
+
+
+@pytest.mark.parametrize("changed", [False, True])
+@pytest.mark.parametrize(
+    ("name", "path"), [(name, path) for name, files in UNPACKED.items() for path in (*files, "all of them")]
+)
+def test_what_is_unpacked_over_a_rendered_set_stays(
+    rendered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, path: str, changed: bool
+) -> None:
+    """One file of the real set, or all of them; with the settings that were rendered, and with others."""
+    folder = Path(shutil.copytree(rendered / name, tmp_path / name))
+    files = {p: text for p, text in UNPACKED[name].items() if path in (p, "all of them")}
+    for own, text in files.items():
+        (folder / own).parent.mkdir(exist_ok=True)
+        (folder / own).write_text(text)
+    before = contents(folder)
+    del before[MADE_BY]
+    motion = TINY.model_copy(update=SMALLER) if changed else TINY
+    render_motion(motion, tmp_path, jobs=1)
+    assert contents(folder) == before
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if str(folder) in line]
+    assert any(line.startswith(f"{folder / own} was not rendered here") for own in files)
+    assert data_set_name(tmp_path, "ucf101" if name == "ucf101" else "hmdb51") == name
+    render_motion(motion, tmp_path, jobs=1)
+    assert contents(folder) == before
+
+
+def test_real_videos_behind_a_link_stay(rendered: Path, tmp_path: Path) -> None:
+    folder, real = Path(shutil.copytree(rendered / "ucf101", tmp_path / "ucf101")), tmp_path / "elsewhere"
+    (real / "Archery").mkdir(parents=True)
+    (real / "Archery" / "v_Archery_g01_c01.avi").write_text("real")
+    shutil.rmtree(folder / "UCF-101")
+    (folder / "UCF-101").symlink_to(real)
+    render_motion(TINY, tmp_path, jobs=1)
+    assert list(contents(real)) == ["Archery/v_Archery_g01_c01.avi"]
+
+
+def test_only_what_was_rendered_is_deleted(tmp_path: Path) -> None:
+    render_motion(TINY, tmp_path, jobs=1)
+    folder = tmp_path / "ucf101"
+    kept = [folder / "UCF-101.rar", folder / "notes.txt", folder / ".DS_Store"]
+    left = folder / "UCF-101" / "Nod" / ".v_Nod_g03_c02.avi.part"  # by an interrupted rendering
+    for path in (*kept, left):
+        path.write_text("x")
+    render_motion(TINY.model_copy(update=SMALLER), tmp_path, jobs=1)
+    assert all(path.read_text() == "x" for path in kept)
+    assert not left.exists()
+    assert len(list(folder.rglob("*.avi"))) == len(UCF_ACTIONS) * 2
+
+
+@pytest.mark.parametrize("text", ["", '{"seed": 0, ', "[]", '{"colour": 1}'])
+def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
+    video = tmp_path / "ucf101" / "UCF-101" / "Nod" / "v_Nod_g01_c01.avi"
+    video.parent.mkdir(parents=True)
+    video.touch()
+    (tmp_path / "ucf101" / MADE_BY).write_text(text)
+    with pytest.raises(UserError, match=r"motion\.json: not the settings of a rendering: delete") as error:
+        render_motion(TINY, tmp_path, jobs=1)
+    assert "\n" not in str(error.value)
+    assert video.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
