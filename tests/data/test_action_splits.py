@@ -8,9 +8,9 @@ import pytest
 from film_files import write_ucf
 
 from avsa.acquire.motion import render_motion
-from avsa.acquire.motion.layouts import HMDB_ACTIONS, UCF_ACTIONS
+from avsa.acquire.motion.layouts import HMDB_ACTIONS, LAYOUTS, UCF_ACTIONS
 from avsa.config import Motion, MotionSet
-from avsa.data.action_splits import parse_task, read_split
+from avsa.data.action_splits import ActionVideo, parse_task, read_split
 from avsa.errors import UserError
 
 NAMES = ["Archery/v_Archery_g01_c01.avi", "Archery/v_Archery_g08_c02.avi", "YoYo/v_YoYo_g09_c01.avi"]
@@ -61,7 +61,34 @@ def test_hmdb_fold_with_odd_names_and_unused_videos(tmp_path: Path) -> None:
     assert split.classes == ("clap", "wave")
     assert [(video.name, video.label) for video in split.train] == [(f"clap/{odd[0]}", 0), ("wave/w_2.avi", 1)]
     assert [(video.name, video.label) for video in split.test] == [(f"clap/{odd[1]}", 0), ("wave/w_1.avi", 1)]
-    assert split.test[0].source == "clap/a b; c & d!_clap_f_cm_np1_fr_med"
+    assert split.test[0].source == "a b; c & d!"
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("clap/#20_Rhythm_clap_u_nm_np1_fr_goo_0.avi", "#20_Rhythm"),
+        ("clap/#20_Rhythm_clap_u_nm_np2_fr_med_1.avi", "#20_Rhythm"),
+        ("brush_hair/April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "April_09"),
+        ("walk/The_walk_home_walk_f_cm_np1_le_bad_12.avi", "The_walk_home"),
+        ("wave/April_09_brush_hair_u_nm_np1_ba_goo_0.avi", "wave/April_09_brush_hair_u_nm_np1_ba_goo"),
+        ("clap/(Rad)_it's_clap_3.avi", "clap/(Rad)_it's_clap"),
+        ("Archery/v_Archery_g01_c02.avi", "Archery/v_Archery_g01"),
+    ],
+)
+def test_a_film_is_one_source(path: str, source: str) -> None:
+    assert ActionVideo(Path(path), 0).source == source
+
+
+def test_a_rendered_group_is_one_source() -> None:
+    """Titles are shared by classes and by groups, which show different things."""
+    wanted = MotionSet(train=6, test=5, clips=3)
+    for layout in LAYOUTS:
+        group_of: dict[str, set[tuple[int, int]]] = {}
+        for video in layout.videos(wanted):
+            group_of.setdefault(ActionVideo(Path(video.path), 0).source, set()).add((video.action, video.group))
+        assert all(len(groups) == 1 for groups in group_of.values())
+        assert len(group_of) == len({(video.action, video.group) for video in layout.videos(wanted)})
 
 
 def test_what_is_rendered_is_read_and_no_source_is_on_both_sides(tmp_path: Path) -> None:
@@ -145,6 +172,17 @@ def test_bad_hmdb_lists(tmp_path: Path, text: str, line: str) -> None:
     folder = hmdb(tmp_path, {"clap": "x_1.avi 1\n"})
     (folder / "testTrainMulti_7030_splits" / "clap_test_split2.txt").write_text(text)
     assert line in refused(tmp_path, "hmdb51", fold=2)
+
+
+def test_a_class_without_a_list(tmp_path: Path) -> None:
+    folder = hmdb(tmp_path, {"clap": "x_1.avi 1\nx_2.avi 2\n", "wave": "w_1.avi 1\n"})
+    (folder / "empty").mkdir()
+    assert len(read_split(tmp_path, "hmdb51", 2).classes) == 2
+    (folder / "testTrainMulti_7030_splits" / "wave_test_split2.txt").rename(folder / "wave_test_split2.txt")
+    assert refused(tmp_path, "hmdb51", fold=2) == (
+        "ROOT/hmdb51/testTrainMulti_7030_splits/wave_test_split2.txt: no such list, but ROOT/hmdb51/wave holds videos: "
+        "add it"
+    )
 
 
 def test_a_video_that_a_fold_does_not_use_may_be_missing(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 UCF-101 (Soomro et al. 2012) lies in ``ucf101``: ``UCF-101/<Class>/v_<Class>_gXX_cYY.avi`` and, in ``ucfTrainTestlist``,
 classInd.txt (``number Class``, from 1), trainlist0N.txt (``Class/video number``) and testlist0N.txt (``Class/video``).
 HMDB-51 (Kuehne et al. 2011) lies in ``hmdb51``: ``<class>/<name>.avi`` and, in ``testTrainMulti_7030_splits``, a list
-``<class>_test_splitN.txt`` for each class (``name.avi`` and 0 for unused, 1 for train, 2 for test).
+``<class>_test_splitN.txt`` for each class (``name.avi`` and 0 for unused, 1 for train, 2 for test). Its names are the
+title of the film, the class, five attributes and the number of the clip: ``title_class_u_nm_np1_fr_goo_0.avi``.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ class ActionVideo:
 
     @property
     def source(self) -> str:
-        """The name without the number of the clip, which both data sets put last."""
-        return re.sub(r"_c?\d+$", "", self.name.removesuffix(self.path.suffix))
+        """The title in a name such as HMDB-51's, else the name without the number of the clip.
+
+        A second number before the clip's is that of a group, which the synthetic set has: its titles are not of films.
+        """
+        title = re.fullmatch(rf"(.+)_{re.escape(self.path.parent.name)}_.*\D_\d+", self.path.stem)
+        return title[1] if title else re.sub(r"_c?\d+$", "", self.name.removesuffix(self.path.suffix))
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ def _read_hmdb(folder: Path, fold: int) -> ActionSplit:
     if not paths:
         raise UserError(f"{lists}: no lists *{ending}")
     classes = tuple(path.name.removesuffix(ending) for path in paths)
+    for own in sorted({path.parent.name for path in folder.glob("*/*.avi")} - set(classes)):
+        raise UserError(f"{lists / (own + ending)}: no such list, but {folder / own} holds videos: add it")
     parts: dict[str, list[ActionVideo]] = {"0": [], "1": [], "2": []}
     for label, path in enumerate(paths):
         for where, line in _lines(path):
