@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,8 @@ def test_figures_agree_with_the_written_predictions(
     rendered: Path, project: Path, task: str, classes: int, videos: int
 ) -> None:
     run = Memory()
-    figures = measure(job(rendered, project / "out", run), task)
+    made = job(rendered, project / "out", run)
+    figures = measure(made, task)
     assert set(figures) == {"clip_top1", "clip_top5", "video_top1", "video_top5"}
     assert {figure.setting for figure in figures.values()} == {"fine-tuned"}
     assert (figures["video_top1"].n, figures["clip_top1"].n) == (videos, 3 * videos)
@@ -108,11 +110,12 @@ def test_figures_agree_with_the_written_predictions(
     steps = 2 * (12 // 6)  # epochs × batches
     assert list(run.logged) == list(range(1, steps + 1))
     assert [run.logged[step]["train/lr"] for step in run.logged] == pytest.approx([1e-3, 1e-3, 3e-4, 3e-4])
-    assert not list((project / "runs").iterdir())
+    assert made.finished == [path.relative_to(project) for path in (project / "runs").iterdir()]
 
 
 def test_interrupted_and_started_again_it_says_the_same(rendered: Path, project: Path) -> None:
     measure(job(rendered, project / "whole"), "ucf101-1")
+    shutil.rmtree(project / "runs")
     with pytest.raises(ConnectionError):
         measure(job(rendered, project / "broken", Memory(fails_at=3)), "ucf101-1")
     (state,) = (project / "runs").iterdir()
@@ -122,6 +125,26 @@ def test_interrupted_and_started_again_it_says_the_same(rendered: Path, project:
     assert list(again.logged) == [3, 4]  # the first epoch was kept
     names = ("predictions.csv", "confusion.png")
     assert all((project / "whole" / n).read_bytes() == (project / "broken" / n).read_bytes() for n in names)
+
+
+def test_a_failure_in_the_test_pass_leaves_the_training(
+    rendered: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure(job(rendered, project / "whole"), "ucf101-1")
+    shutil.rmtree(project / "runs")
+
+    def fails(*_: Any) -> None:
+        raise MemoryError("no room for the test videos")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("avsa.stages.evaluate_action._predict", fails)
+        with pytest.raises(MemoryError):
+            measure(job(rendered, project / "broken"), "ucf101-1")
+    again = Memory()
+    measure(job(rendered, project / "broken", again), "ucf101-1")
+    assert not again.logged  # nothing was left to train
+    whole, broken = ((project / name / "predictions.csv").read_bytes() for name in ("whole", "broken"))
+    assert whole == broken
 
 
 def test_another_seed_or_checkpoint_trains_anew(rendered: Path, project: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -94,7 +93,7 @@ def _fine_tune(job: Job, task: str, name: ActionSet, split: ActionSplit) -> Acti
     except Interrupted as interrupted:
         raise SystemExit(interrupted.exit_code) from None
     loader.close()
-    shutil.rmtree(state)
+    job.finished.append(state)
     return trained
 
 
