@@ -138,17 +138,22 @@ def pretrain(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[str, typer.Argument(help="A run whose network to measure, or package.module:function.")],
-    task: Annotated[str, typer.Argument(help="avc-bin or avsa-bin.")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="A run whose network to measure, or package.module:function[:argument].")
+    ],
+    task: Annotated[str, typer.Argument(help="avc-bin, avsa-bin, segmentation, ucf101-N or hmdb51-N (N = 1, 2, 3).")],
     seed: Seed = 0,
+    name: Annotated[str | None, typer.Option(help="What results call the network, by default as the run.")] = None,
     params: Params = None,
     base: Base = None,
     set_: Set = None,
 ) -> None:
-    """Measure a frozen network on a task, with 1 and with all crops, without and with its translators."""
+    """Measure a network on a task: frozen under new heads, in all settings that it offers, or fine-tuned.
+
+    Binary tasks and segmentation keep it frozen (evaluate.binary.train: all fine-tunes it); actions fine-tune it."""
     from avsa.stages.evaluate import run_evaluate
 
-    run_evaluate(_resolve(params, base, set_), checkpoint, task, seed)
+    run_evaluate(_resolve(params, base, set_), checkpoint, task, seed, name)
 
 
 @app.command()

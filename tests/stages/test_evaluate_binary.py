@@ -80,6 +80,9 @@ class Recorded:
     def flush(self) -> None:
         pass
 
+    def last_step(self, prefix: str = "") -> int:
+        return max((max(steps) for name, steps in self.metrics.items() if name.startswith(prefix)), default=-1)
+
 
 def job(config: Config, checkpoint: str = "avsa", encoder: Any = None, seed: int = 0) -> Job:
     run: Any = Recorded()
@@ -116,7 +119,7 @@ class OwnTranslating(Own):
 # Settings
 
 
-def test_settings() -> None:
+def test_settings(capsys: pytest.CaptureFixture[str]) -> None:
     config = configured()
     plain = ["1 crop", "2 crops"]
 
@@ -130,7 +133,9 @@ def test_settings() -> None:
         "translator": config.model.translator.model_copy(update={"depth": 0})})})  # fmt: skip
     assert named(shallow, "avsa", network(shallow)) == plain
     assert named(configured(translation="none"), "avsa", network(config)) == plain
+    capsys.readouterr()
     assert named(config, "Own", Own()) == plain
+    assert capsys.readouterr().out == "the setting with translators is left out: Own has no trained translators\n"
     assert named(config, "Own", OwnTranslating()) == [*plain, "2 crops, translator"]
     assert named(configured(audio_only=True), "avc", network(config)) == [*plain, "2 crops, audio only"]
     assert named(configured(train="all"), "avsa", network(config)) == [
@@ -178,6 +183,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "statistics": {"touch": "data/statistics/tiny.npz"},
     "store": {"touch": "data/clips/tiny/manifest.jsonl"},
     "heads": {"evaluate": {"batch": 4, "binary": {**CHOSEN, "lr": 1.0, "epochs": 50}}},
+    "encoder's argument": {"checkpoint": "own:build:max"},
     "mirror": {"views": {**SETTINGS["views"], "mirror": 0.1, "gain_jitter": 0.3}},
 }
 UNCHANGED = {"nothing", "heads", "mirror"}  # the features know neither heads nor augmentation
@@ -203,8 +209,9 @@ def test_features_are_made_again_where_anything_they_depend_on_changes(
     encoder = network(configured(), chosen.pop("model", 0))
     with torch.no_grad():
         encoder.state_dict()["video_model.conv1.1.running_mean"][0] += chosen.pop("weight", 0.0)
+    checkpoint = chosen.pop("checkpoint", "avsa")
     config = Config.model_validate({**base, **chosen})
-    after = FrozenFeatures(job(config, encoder=encoder))._key(split, repeats, seed)
+    after = FrozenFeatures(job(config, checkpoint, encoder))._key(split, repeats, seed)
     assert (after == before) == (change in UNCHANGED)
 
 
@@ -259,8 +266,13 @@ def test_fine_tuning(here: Path) -> None:
     assert rates[max(rates)] == pytest.approx(1e-4)  # after the milestone
     assert set(logged) >= {f"avsa-bin/{figure.setting.replace(', ', '-').replace(' ', '-')}/train/loss"
                            for figure in figures}  # fmt: skip
-    assert not list((here / "runs").iterdir())
-    assert measure(job(config), "avsa-bin")[0] == figures
+    assert sorted(Path("runs").iterdir()) == sorted(one.finished)  # the stage that writes the results removes them
+    again = job(config)
+    assert measure(again, "avsa-bin") == (figures, {})  # nothing is trained a second time
+    assert again.finished == one.finished
 
     with pytest.raises(UserError, match=r"takes one learning rate, evaluate\.binary\.lr has 2"):
         measure(job(configured(train="all", lr=[1e-3, 1e-4])))
+    parts = Config.model_validate({**config.model_dump(), "engine": {**SETTINGS["engine"], "accumulate": 3}})
+    with pytest.raises(UserError, match=r"evaluate\.binary\.batch 4 is no multiple of engine\.accumulate"):
+        measure(job(parts))

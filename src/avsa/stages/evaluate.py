@@ -2,47 +2,69 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
 
-from avsa.config import Task
+from avsa.config import Config, Task
 from avsa.engine import distributed
 from avsa.errors import UserError
 from avsa.models.checkpoint import load_network
-from avsa.models.encoder import Encoder, is_encoder_name, load_encoder, short_name
+from avsa.models.encoder import Encoder, identity, is_encoder_name, load_encoder, short_name
 from avsa.report.records import Record, write_records
-from avsa.resolve import Resolved
+from avsa.resolve import Resolved, fingerprint
 from avsa.stages import paths
 from avsa.stages.job import Figure, Job
 from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 
 
-def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> None:
-    """Write ``results.json`` (records as the README describes them) and what the task draws.
+def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name: str | None = None) -> None:
+    """Write ``results.json`` (records as the README describes them) and what the task draws; the run keeps both.
+
+    What an earlier evaluation of the same name left is replaced by a whole one only. An interrupted fine-tuning goes on
+    where it was, in the same run.
 
     Args:
         checkpoint: a pre-training run, or an encoder as :mod:`avsa.models.encoder` names them.
+        name: what results call it; by default the run's name, or the encoder's short one.
 
     Raises:
-        UserError: an unknown task, a missing checkpoint, an empty split.
+        UserError: an unknown task, a missing checkpoint, an empty split, a name that is none of a folder, several
+            processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("avsa evaluate runs in one process: start it without torchrun")
     measure, config = _measure(task), resolved.config
-    encoder, checkpoint, model = _encoder(checkpoint, seed)
+    encoder, model = _encoder(checkpoint, seed)
+    if name is None:
+        name = short_name(checkpoint) if is_encoder_name(checkpoint) else checkpoint
+    elif not re.fullmatch(r"\w[\w.-]*", name):
+        raise UserError(f"--name {name!r}: a folder is named so: give letters, digits, dots, dashes and underscores")
     device = distributed.setup(config.engine)
     encoder.to(device)
-    out = paths.evaluation(checkpoint, task, seed)
-    out.mkdir(parents=True, exist_ok=True)
-    with stage_run(resolved, "evaluate", f"{checkpoint}-{task}-{seed}") as run:
+    state = None
+    if _fine_tunes(config, task):
+        state = paths.state(fingerprint(checkpoint, identity(encoder), name, task, seed, config))
+    with (
+        stage_run(resolved, "evaluate", f"{name}-{task}-{seed}", state and state / RUN_FILE) as run,
+        _whole(paths.evaluation(name, task, seed)) as out,
+    ):
+        job = Job(config, checkpoint, seed, encoder, device, run, out, finished=[state] if state else [])
         records = []
-        for figure in measure(Job(config, checkpoint, seed, encoder, device, run, out), task):
+        for figure in measure(job, task):
             low, high = figure.ci95
-            key = f"{task}/{figure.setting}/{figure.metric}".replace(", ", "-").replace(" ", "-").replace("+", "-")
+            setting = re.sub(r"\W+", "-", figure.setting).strip("-")
+            key = f"{task}/{setting}/{figure.metric}"
             run.log({key: figure.value, f"{key}-low": low, f"{key}-high": high}, step=0)
             record = Record(
                 model=model,
-                pretext=checkpoint,
+                pretext=name,
                 task=task,
                 setting=figure.setting,
                 metric=figure.metric,
@@ -54,20 +76,41 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int) -> N
                 run_id=run.run_id,
             )
             records.append(record)
-            tqdm.write(
-                f"{checkpoint} {task} {figure.setting}: {figure.metric} {figure.value:.2f} [{low:.2f}, {high:.2f}]"
-            )
-        write_records(paths.results(checkpoint, task, seed), records)
+            tqdm.write(f"{name} {task} {figure.setting}: {figure.metric} {figure.value:.2f} [{low:.2f}, {high:.2f}]")
+        write_records(out / paths.results(name, task, seed).name, records)
+        for path in sorted(out.iterdir()):
+            run.artifact(path)
         write_run_file(out / RUN_FILE, run)
+    for folder in job.finished:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _encoder(name: str, seed: int) -> tuple[Encoder, str, str]:
-    """The encoder, what results call it, and what kind of network it is."""
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A folder to write to, which takes the place of ``folder`` at the end; on an error nothing changes."""
+    hidden = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(hidden, ignore_errors=True)  # of a process that was killed
+    hidden.mkdir(parents=True)
+    try:
+        yield hidden
+        shutil.rmtree(folder, ignore_errors=True)
+        hidden.rename(folder)
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def _fine_tunes(config: Config, task: str) -> bool:
+    """Whether the task trains the whole network: what is trained then goes on after an interruption."""
+    return task != "segmentation" and (not task.endswith("-bin") or config.evaluate.binary.train == "all")
+
+
+def _encoder(name: str, seed: int) -> tuple[Encoder, str]:
+    """The encoder, and what kind of network it is."""
     if is_encoder_name(name):
         encoder = load_encoder(name)
-        return encoder, short_name(name), type(encoder).__name__
+        return encoder, type(encoder).__name__
     network = load_network(paths.network(name, seed))[0]
-    return network, name, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}"
+    return network, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}"
 
 
 def _measure(task: str) -> Callable[[Job, str], Iterator[Figure]]:

@@ -39,8 +39,11 @@ def settings(job: Job) -> list[Setting]:
     binary, crops = job.config.evaluate.binary, job.config.views.crops
     tuned = binary.train == "all"
     found = [Setting(k, fine_tuned=tuned) for k in sorted({1, crops})]
-    if binary.translation != "none" and translates(job):
-        found.append(Setting(crops, binary.translation, fine_tuned=tuned))
+    if binary.translation != "none":
+        if translates(job):
+            found.append(Setting(crops, binary.translation, fine_tuned=tuned))
+        else:
+            tqdm.write(f"the setting with translators is left out: {job.checkpoint} has no trained translators")
     if binary.audio_only:
         found.append(Setting(crops, audio_only=True, fine_tuned=tuned))
     return found

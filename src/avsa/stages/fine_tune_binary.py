@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -29,10 +28,11 @@ from avsa.tracking.run import Run
 def fine_tune(job: Job, task: BinaryTask, setting: Setting) -> Score:
     """Train a copy of the network, with a head, on augmented training clips; measure it on the test clips.
 
-    Killed and started again, the training goes on.
+    Killed and started again, the training goes on; its state is kept until the job's results are written.
 
     Raises:
-        UserError: several learning rates, fewer training clips than a batch, a loss that is not finite.
+        UserError: several learning rates, a batch that cannot be split, fewer training clips than a batch, a loss that
+            is not finite.
     """
     config, binary, device = job.config, job.config.evaluate.binary, job.device
     trained = _train(job, task, setting)
@@ -50,6 +50,8 @@ def _train(job: Job, task: BinaryTask, setting: Setting) -> FineTuneTask:
     config, binary, seed = job.config, job.config.evaluate.binary, job.seed
     if len(binary.lr) > 1:
         raise UserError(f"evaluate.binary.train: all takes one learning rate, evaluate.binary.lr has {len(binary.lr)}")
+    if binary.batch % config.engine.accumulate:
+        raise UserError(f"evaluate.binary.batch {binary.batch} is no multiple of engine.accumulate")
     views, batch = config.views.model_copy(update={"crops": setting.crops}), binary.batch // config.engine.accumulate
     loader = split_loader(job, "train", views, batch=batch, repeats=binary.views_per_clip, seed=seed, drop_last=True)
     torch.manual_seed(seed)  # dropout, yaws, partners
@@ -59,7 +61,7 @@ def _train(job: Job, task: BinaryTask, setting: Setting) -> FineTuneTask:
     phase = Phase(f"{task}, {setting}", trained, loader, binary.epochs, stepwise(binary.lr[0], falls))
     data = [digest(paths.clips(config) / "manifest.jsonl"), digest(paths.statistics(config))]
     name = fingerprint(
-        *(identity(job.encoder), task, str(setting), binary, views, config.audio, data, seed),
+        *(job.checkpoint, identity(job.encoder), task, str(setting), binary, views, config.audio, data, seed),
         [config.engine.precision, config.engine.accumulate],
     )
     state = paths.state(name)
@@ -68,13 +70,13 @@ def _train(job: Job, task: BinaryTask, setting: Setting) -> FineTuneTask:
         train([phase], config.engine, job.device, weight_decay=0.0, state_dir=state, fingerprint=name, tracker=tracker)
     except Interrupted as interrupted:
         raise SystemExit(interrupted.exit_code) from None
-    shutil.rmtree(state)
+    job.finished.append(state)
     return trained
 
 
 @dataclass(frozen=True)
 class _Part:
-    """A tracker of one of a run's trainings: its metrics under a name of their own, steps from 1."""
+    """A tracker of one of a run's trainings: its metrics under a name of their own, with steps of their own."""
 
     run: Run
     name: str
@@ -90,4 +92,4 @@ class _Part:
         self.run.flush()
 
     def last_step(self) -> int:
-        return -1  # the run of an evaluation is always a new one
+        return self.run.last_step(f"{self.name}/train/")

@@ -21,7 +21,10 @@ from avsa.stages.inputs import build_views, digest
 from avsa.stages.job import Job
 from avsa.tasks.binary import Features, extract
 
-CODE = ("ambisonics", "data", "features.py", "geometry", "models", "tasks/binary.py")
+CODE = (
+    *("ambisonics", "data", "engine/precision.py", "features.py", "geometry", "models"),
+    *("stages/frozen_features.py", "stages/inputs.py", "tasks/binary.py"),
+)
 """What decides the features' values; a change of it makes them anew."""
 
 
@@ -72,7 +75,13 @@ class FrozenFeatures:
         bf16 = config.engine.precision == "bf16" and has_bf16(device)
         hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return fingerprint(
-            *(self.encoder, without_augmentation(config.views), config.audio, config.evaluate.batch),
+            *(
+                self.job.checkpoint,
+                self.encoder,
+                without_augmentation(config.views),
+                config.audio,
+                config.evaluate.batch,
+            ),
             *(split, repeats, seed),
             [digest(path) for path in (*data, *sorted(code))],
             [bf16, hardware, torch.__version__, torch.get_num_threads()],  # arithmetic, to the last bit

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,12 +17,13 @@ class Job:
     """One network to be measured on one task with one seed."""
 
     config: Config
-    checkpoint: str  # name of the pre-training run, or the short one of another encoder
+    checkpoint: str  # name of the pre-training run, or of another encoder, as it was given
     seed: int
     encoder: Encoder  # on the device
     device: torch.device
     run: Run
     out: Path  # folder for tables and pictures, which the run keeps
+    finished: list[Path] = field(default_factory=list)  # folders of ended trainings: needless once results are written
 
 
 @dataclass(frozen=True)

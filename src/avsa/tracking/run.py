@@ -41,9 +41,13 @@ class Run:
     def flush(self) -> None:
         """Nothing waits: every call is stored before it returns."""
 
-    def last_step(self) -> int:
-        """The last step that any metric was logged for, −1 for a new run; system metrics count seconds, not steps."""
-        names = [name for name in self.client.get_run(self.run_id).data.metrics if not name.startswith("system/")]
+    def last_step(self, prefix: str = "") -> int:
+        """The last step that any metric whose name begins so was logged for, −1 where there is none.
+
+        System metrics are left out: they count seconds, not steps.
+        """
+        known = self.client.get_run(self.run_id).data.metrics
+        names = [name for name in known if name.startswith(prefix) and not name.startswith("system/")]
         return max((m.step for name in names for m in self.client.get_metric_history(self.run_id, name)), default=-1)
 
     def history(self, name: str) -> dict[int, float]:
