@@ -101,7 +101,7 @@ EVALUATION: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
         f"published/{name}-Bin-{crops}crop{'s' * (crops > 1)}{'-transformer' * transformer}": (
             *(f"{name.lower()}-bin", "binary", values),
             {"1 crop"} | ({"4 crops"} if crops == 4 else set())
-            | ({f"{crops} crop{'s' * (crops > 1)}, translator"} if transformer else set()),
+            | ({f"{crops} crop{'s' * (crops > 1)}, translator (audio)"} if transformer else set()),
         )
         for name, values in (("AVC", AVC_BIN), ("AVSA", AVSA_BIN))
         for crops in (1, 4)

@@ -143,6 +143,11 @@ def test_rows_stand_in_the_papers_order_with_ours_among_them() -> None:
             0,
             {("avsa translator, fine-tuned", "avc_bin_4")},
         ),
+        (
+            record("avsa", "avc-bin", "4 crops, translator (audio)", 90.0),
+            0,
+            {("avsa translator (audio)", "avc_bin_4")},
+        ),
         (record("avsa", "avc-bin", "2 crops, audio only", 50.0), 0, {("avsa audio only", "avc_bin_4")}),
         (
             record("odd", "segmentation", "video+audio", 9.0, metric="pixel_accuracy"),

@@ -128,7 +128,9 @@ def test_settings_are_named() -> None:
         "1 crop", "4 crops, translator", "4 crops, audio only",
     ]  # fmt: skip
     assert str(Setting(2, fine_tuned=True)) == "2 crops, fine-tuned"
-    assert Setting(4, "audio").key == "4-crops-translator"
+    assert str(Setting(2, "audio", fine_tuned=True)) == "2 crops, translator (audio), fine-tuned"
+    assert Setting(4, "concat").key == "4-crops-translator"
+    assert Setting(4, "audio").key == "4-crops-translator-audio"
 
 
 # Figures

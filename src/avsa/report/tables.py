@@ -13,11 +13,14 @@ from avsa.report.names import NAMES, TASKS
 from avsa.report.records import Record
 from avsa.report.table import Column, Line, Table, fill, settings
 
+TRANSLATIONS = ("audio", "video", "parallel")  # beside the usual one
 HEADS = {
     "": "",
     "translator": "with translators",
+    **{f"translator ({kind})": f"with translators ({kind})" for kind in TRANSLATIONS},
     "fine-tuned": "fine-tuned",
     "translator, fine-tuned": "fine-tuned, with translators",
+    **{f"translator ({kind}), fine-tuned": f"fine-tuned, with translators ({kind})" for kind in TRANSLATIONS},
     "audio only": "without the picture",
 }
 INPUTS = {"video": "video", "video+audio": "+ audio", "video+audio+context": "+ audio + context"}

@@ -11,6 +11,7 @@ published heads.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -61,7 +62,9 @@ class Setting:
     def __str__(self) -> str:
         parts = {
             f"{self.crops} crop{'s' if self.crops > 1 else ''}": True,
-            "translator": self.translation != "none",
+            "translator" if self.translation == "concat" else f"translator ({self.translation})": (
+                self.translation != "none"
+            ),
             "audio only": self.audio_only,
             "fine-tuned": self.fine_tuned,
         }
@@ -70,7 +73,7 @@ class Setting:
     @property
     def key(self) -> str:
         """The same in the name of a metric."""
-        return str(self).replace(", ", "-").replace(" ", "-")
+        return re.sub(r"\W+", "-", str(self)).strip("-")
 
 
 @dataclass(frozen=True)
