@@ -99,6 +99,13 @@ def test_what_the_loss_reaches_is_trained(case: Any) -> None:
     assert all(torch.equal(one, other) for one, other in zip(before, network.parameters(), strict=True))  # a copy
 
 
+def test_what_an_encoder_keeps_frozen_is_trained_too() -> None:
+    encoder = Linear().requires_grad_(False)
+    found = tuned("avc-bin", Setting(1), batch(0, 2, seed=1), encoder)
+    assert {id(parameter) for parameter in found.model.encoder.parameters()} <= {id(one) for one in found.trained()}
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+
+
 @pytest.mark.parametrize("task", ["avc-bin", "avsa-bin"])
 def test_it_learns_its_clips(task: BinaryTask) -> None:
     example = batch(0, 4, seed=2)

@@ -154,6 +154,15 @@ def test_two_clips_are_learned_by_heart(network: AVSANetwork, two_clips: Crops, 
     assert equal(weights(network), before)  # the encoder is as it was, also where a copy of it learned
 
 
+def test_end_to_end_trains_what_an_encoder_keeps_frozen_too(network: AVSANetwork, two_clips: Crops) -> None:
+    frozen = copy.deepcopy(network).requires_grad_(False)
+    segmenter = build(["end-to-end"], frozen, two_clips, CLASSES, SMALL, seed=0)["end-to-end"]
+    before = segmenter.get_parameter("encoder.video_model.conv1.0.weight").detach().clone()
+    train({"end-to-end": segmenter}, lambda epoch: [two_clips], SMALL)
+    assert not torch.equal(segmenter.get_parameter("encoder.video_model.conv1.0.weight"), before)
+    assert not any(parameter.requires_grad for parameter in frozen.parameters())
+
+
 def test_the_learning_rate_falls_at_the_milestones(network: AVSANetwork, two_clips: Crops) -> None:
     """A gradient of one sign moves Adam by the learning rate: the steps of a bias show it."""
     segmenters = build(["video"], network, two_clips, 2, SMALL, seed=0)

@@ -51,7 +51,7 @@ class FineTuneTask:
             torch.default_generator.manual_seed(seed)
             head = build_head(video_side.shape[-1], audio_side.shape[-1])
         self.model = Judge(encoder, head.to(video_side.device)).eval()
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        parameters = list(self.model.requires_grad_(True).parameters())  # those too that the encoder keeps frozen
         gradients = torch.autograd.grad(self.step(example)[0], parameters, allow_unused=True)
         self._trained = [p for p, gradient in zip(parameters, gradients, strict=True) if gradient is not None]
 

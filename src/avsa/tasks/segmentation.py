@@ -114,6 +114,7 @@ class Segmenter(nn.Module):
         super().__init__()
         self.name = name
         self.encoder = copy.deepcopy(encoder) if name == "end-to-end" else None
+        self.requires_grad_(True)  # all of it, also what the encoder keeps frozen
         told = conditioning(example, name)
         self.fpn = FPNHead(
             channels=[x.shape[1] for x in example.maps],
