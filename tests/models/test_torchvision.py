@@ -94,7 +94,7 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file, and not one of KINETICS400_V1, DEFAULT, random"):
         r2plus1d_18("KINETICS400_V2")
     (tmp_path / "text.pth").write_text("weights")
-    with pytest.raises(UserError, match=r"text.pth: cannot be read as a state dict"):
+    with pytest.raises(UserError, match=r"text.pth: cannot be read as a checkpoint"):
         r2plus1d_18(str(tmp_path / "text.pth"))
     torch.save({"epoch": 3, "model": {}}, tmp_path / "whole.pth")
     with pytest.raises(UserError, match=r"save network.state_dict\(\)"):
@@ -102,6 +102,15 @@ def test_weights_that_cannot_be_had_are_one_line(tmp_path: Path) -> None:
     torch.save({"stem.0.weight": torch.zeros(45, 3, 1, 7, 7)}, tmp_path / "part.pth")
     with pytest.raises(UserError, match=r"part.pth: checkpoint of another architecture: stem.1.weight is missing"):
         r2plus1d_18(str(tmp_path / "part.pth"))
+
+
+def test_weights_of_another_hash_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError('invalid hash value (expected "91a641e6", got "00000000")')
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(UserError, match=r"^http\S+: cannot be downloaded and read \(invalid hash value .*FILE$"):
+        r2plus1d_18()
 
 
 def test_results_are_named_by_the_function() -> None:

@@ -8,9 +8,7 @@ Shapes: B crops, C channels, T frames, H×W pixels, D features.
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from urllib.error import URLError
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +16,7 @@ from torchvision.models.video import R2Plus1D_18_Weights, VideoResNet
 from torchvision.models.video import r2plus1d_18 as build
 
 from avsa.errors import UserError
+from avsa.models.checkpoint import read_checkpoint
 from avsa.models.network import load_weights
 from avsa.models.video import TemporalConv
 
@@ -74,7 +73,7 @@ def r2plus1d_18(weights: str = "KINETICS400_V1") -> TorchvisionVideo:
     number of classes), or ``random``: reproducible ones without training.
 
     Raises:
-        UserError: neither a name nor a file, no connection, or a state dict of another network.
+        UserError: neither a name nor a file, no connection, damaged, or a state dict of another network.
     """
     if weights == "random":
         with torch.random.fork_rng(devices=[]):
@@ -92,15 +91,13 @@ def _state(weights: str) -> dict[str, Tensor]:
     if weights in names:
         try:
             return dict(R2Plus1D_18_Weights[weights].get_state_dict(progress=True, check_hash=True))
-        except (URLError, OSError) as error:
-            raise UserError(f"{R2Plus1D_18_Weights[weights].url}: cannot be downloaded ({error}): fetch it elsewhere "
-                            "and name the file, …:r2plus1d_18:FILE") from None  # fmt: skip
-    try:
-        state = torch.load(Path(weights), map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{weights}: no such file, and not one of {', '.join([*names, 'random'])}") from None
-    except (RuntimeError, OSError, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"{weights}: cannot be read as a state dict: {str(error).splitlines()[0][:120]}") from None
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        except Exception as error:  # no connection, another hash; a kept file that is damaged fails in any way
+            reason = str(error).partition("\n")[0][:120]
+            raise UserError(f"{R2Plus1D_18_Weights[weights].url}: cannot be downloaded and read ({reason}): fetch it "
+                            "elsewhere and name the file, …:r2plus1d_18:FILE") from None  # fmt: skip
+    if not Path(weights).exists():
+        raise UserError(f"{weights}: no such file, and not one of {', '.join([*names, 'random'])}")
+    state = read_checkpoint(Path(weights))
+    if not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"{weights}: a state dict of tensors is expected: save network.state_dict()")
     return state
