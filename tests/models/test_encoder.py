@@ -129,7 +129,10 @@ def test_features_of_another_shape_are_refused() -> None:
     [
         ("avsa.models.torchvision:r2plus1d_18", "r2plus1d_18"),
         ("avsa.models.torchvision:r2plus1d_18:random", "r2plus1d_18-random"),
-        ("own:net:/some where/weights v2.pth", "net-weights-v2"),
+        ("own:net:/some where/weights v2.pth", "net-some-where-weights-v2"),
+        ("own:net:run1/best.pt", "net-run1-best"),
+        ("own:net:../best.pt", "net-best"),
+        ("own:net:best.pt", "net-best"),
     ],
 )
 def test_short_names_are_names_of_files(name: str, short: str) -> None:

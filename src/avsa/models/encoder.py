@@ -108,9 +108,14 @@ def is_encoder_name(name: str) -> bool:
 
 
 def short_name(name: str) -> str:
-    """What results call an encoder: its function, and the argument's last part without suffix; fit for a file name."""
+    """What results call an encoder: its function, and the argument without suffix; fit for a file name.
+
+    Of a path the last folder and the file: ``runs/a/best.pt`` and ``runs/b/best.pt`` are two.
+    """
     _, function, argument = _parts(name)
-    return re.sub(r"[^\w.-]+", "-", "-".join([function, *([Path(argument).stem] if argument else [])]))
+    path = Path(argument)
+    parts = (function, path.parent.name.strip("."), path.stem)
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, parts)))
 
 
 def load_encoder(name: str) -> Encoder:
