@@ -6,11 +6,8 @@ Shapes: N views, C classes, h×w pixels; the views have 3 channels (R, G, B).
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import pickle
-import re
-import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from avsa import named
 from avsa.errors import UserError
 
 IGNORE = 255
@@ -27,7 +25,6 @@ IGNORE = 255
 
 # ImageNet's, which torchvision's networks were trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_FUNCTION = re.compile(r"([A-Za-z_][\w.]*):([A-Za-z_]\w*)(?::(.+))?")
 
 
 @dataclass(frozen=True)
@@ -81,8 +78,8 @@ def load_segmenter(name: str) -> Segmenter:
         segmenter = _from_file(Path(name))
     elif name in known:
         segmenter = _from_torchvision(name)
-    elif match := _FUNCTION.fullmatch(name):
-        segmenter = _from_function(name, *match.groups())
+    elif parts := named.parse(name):
+        segmenter = _from_function(parts)
     else:
         raise UserError(
             f"segment.model {name}: no such file, nor a network of torchvision ({', '.join(known)}), "
@@ -135,17 +132,8 @@ def _from_file(path: Path) -> Segmenter:
     return Segmenter(str(path), f"{path.name} sha256:{digest}", classes, network)
 
 
-def _from_function(name: str, module_name: str, function_name: str, argument: str | None) -> Segmenter:
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name}: no module {error.name!r} here or among the installed ones") from None
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise UserError(f"{name}: {module_name} has no function {function_name!r}")
-    network = function(argument) if argument else function()
+def _from_function(parts: named.Named) -> Segmenter:
+    name, network = str(parts), named.call(parts)
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} returned {type(network).__name__}: a torch.nn.Module is expected")
     return Segmenter(

@@ -6,7 +6,6 @@ Shapes: B crops, K viewpoints of one clip, C channels, T time, H×W pixels, M me
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
 import sys
 from collections.abc import Iterator
@@ -16,9 +15,8 @@ from typing import Any, Protocol, Self, cast
 import torch
 from torch import Tensor, nn
 
+from avsa import named
 from avsa.errors import UserError
-
-_NAME = re.compile(r"(?P<module>[A-Za-z_][\w.]*):(?P<function>[A-Za-z_]\w*)(:(?P<argument>.+))?")
 
 
 class Encoder(Protocol):
@@ -126,27 +124,17 @@ def load_encoder(name: str) -> Encoder:
     Raises:
         UserError: another form of name, no such module or function, or what comes back is no encoder.
     """
-    module_name, function_name, argument = _parts(name)
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{name}: no module {error.name!r} here or among the installed ones") from None
-    function = getattr(module, function_name, None)
-    if not callable(function):
-        raise UserError(f"{name}: {module_name} has no function {function_name!r}")
-    encoder = function(argument) if argument else function()
+    encoder = named.call(_parts(name))
     if not isinstance(encoder, nn.Module) or not (hasattr(encoder, "video") or hasattr(encoder, "audio")):
         raise UserError(f"{name} returned {type(encoder).__name__}: a torch.nn.Module with video or audio is expected")
     return cast(Encoder, encoder)
 
 
-def _parts(name: str) -> tuple[str, str, str]:
-    match = _NAME.fullmatch(name)
-    if match is None:
+def _parts(name: str) -> named.Named:
+    parts = named.parse(name)
+    if parts is None:
         raise UserError(f"{name}: an encoder is named package.module:function or package.module:function:argument")
-    return match["module"], match["function"], match["argument"] or ""
+    return parts
 
 
 def identity(encoder: Encoder) -> str:
