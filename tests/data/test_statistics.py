@@ -84,6 +84,17 @@ def test_file_errors_are_one_line(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=np.ones(3))
     with pytest.raises(UserError, match="is not a file of feature statistics"):
         Statistics.load(tmp_path / "other.npz")
+    statistics.save(tmp_path / "whole.npz")
+    whole = (tmp_path / "whole.npz").read_bytes()
+    for size in (0, 1, 30, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.npz").write_bytes(whole[:size])
+        with pytest.raises(UserError, match=r"cut.npz is not a file of feature statistics") as raised:
+            Statistics.load(tmp_path / "cut.npz")
+        assert "\n" not in str(raised.value)
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.ones(3))
+    with pytest.raises(UserError, match="is not a file of feature statistics"):
+        Statistics.load(tmp_path / "array.npz")
     with pytest.raises(UserError, match="cannot write"):
         statistics.save(tmp_path / "bad.npz" / "statistics.npz")
 

@@ -4,6 +4,7 @@ Shapes: N rows, K crops, C feature channels, T frames, M mel bins, S samples.
 """
 
 import os
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -56,14 +57,14 @@ class Statistics:
         """Read what `save` wrote.
 
         Raises:
-            UserError: no such file, or another kind of file.
+            UserError: no such file, damaged, or another kind of file.
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(arrays["mean_CM"], arrays["std_CM"], str(arrays["settings"]))
         except FileNotFoundError:
             raise UserError(f"{path}: missing; run the statistics stage (avsa stats)") from None
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is not a file of feature statistics ({error}): run avsa stats") from error
 
 
