@@ -55,6 +55,16 @@ def test_a_full_disk_leaves_the_network_that_was_there(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["network.pt"]
 
 
+@pytest.mark.parametrize("change", [{"video_depth": 12}, {"translator": "lstm"}, {"translator_heads": 3}, {"new": 1}])
+def test_settings_of_no_network_are_one_line(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "network.pt"
+    save_network(path, build_network(SPEC, seed=0), {})
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "spec": {**content["spec"], **change}}, path)
+    with pytest.raises(UserError, match=r"network.pt: its network has settings that this version does not know$"):
+        load_network(path)
+
+
 def test_half_a_file_is_no_network(tmp_path: Path) -> None:
     path = tmp_path / "network.pt"
     save_network(path, build_network(SPEC, seed=0), {})

@@ -52,7 +52,7 @@ def unpack(content: Mapping[str, Any], where: str) -> tuple[AVSANetwork, dict[st
     _check(content, where)
     try:
         network = build_network(NetworkSpec(**content["spec"]), seed=0)
-    except TypeError:
+    except (TypeError, ValueError):
         raise UserError(f"{where}: its network has settings that this version does not know") from None
     load_weights(network, content["model"], where)
     refuse_untrained(network, content["provenance"], where)
