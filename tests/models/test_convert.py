@@ -32,6 +32,7 @@ from avsa.models.checkpoint import load_into, load_network, save_network
 from avsa.models.convert import convert, load_head
 from avsa.models.heads import BinaryHead
 from avsa.models.network import AVSANetwork, NetworkSpec, build_network
+from avsa.models.translator import TranslatorKind
 
 SHARED = Path(os.environ.get("AVSA_SHARED_DATA", Path(__file__).parents[2] / "../shared/data"))
 SMALL = 4  # channels of the stem: features are 8 times as many
@@ -212,7 +213,8 @@ def evaluated(task: str, seed: int = 11) -> Any:
     if kind == "context":
         shapes |= translators
     if kind in ("binary", "action"):
-        shapes |= classifier_shapes(2 * dim, dim, 2) if kind == "binary" else classifier_shapes(dim, 101)
+        pair = (4 if task == "binary+concat" else 2) * dim
+        shapes |= classifier_shapes(pair, dim, 2) if kind == "binary" else classifier_shapes(dim, 101)
     else:
         shapes |= fpn_shapes("fpn.", {"video": 0, "audio": dim, "context": 3 * dim}[kind], SMALL)
     content = {
@@ -221,12 +223,14 @@ def evaluated(task: str, seed: int = 11) -> Any:
         "optimizer": {},
         "scheduler": {"last_epoch": 10},
     }
-    if task == "binary+translators":
+    if task.startswith("binary+"):
         content["criterion"] = filled(translators | head_shapes("", FOUR, dim), seed + 1)
     return content
 
 
-@pytest.mark.parametrize("task", ["binary", "binary+translators", "action", "video", "audio", "context"])
+@pytest.mark.parametrize(
+    "task", ["binary", "binary+translators", "binary+concat", "action", "video", "audio", "context"]
+)
 def test_evaluation_checkpoints_go_both_ways(tmp_path: Path, task: str) -> None:
     content = evaluated(task)
     convert(write(tmp_path / "model_best.pth.tar", content), tmp_path / "network.pt")
@@ -256,9 +260,15 @@ def test_evaluation_checkpoints_go_both_ways(tmp_path: Path, task: str) -> None:
             expected = reference.linear(video_BD.double(), "classifier")
             close(head(video_BD), expected)
         elif task.startswith("binary"):
-            pair = torch.cat((video_BD, audio_BD), dim=1).double()
+            sides = [video_BD, audio_BD]
+            if task == "binary+concat":
+                translator = Reference(content["criterion"])
+                predicted_audio = translator.translate(video_BD[None], "v2a_transformer.")[0].float()
+                predicted_video = translator.translate(audio_BD[None], "a2v_transformer.")[0].float()
+                sides = [torch.cat((predicted_audio, video_BD), 1), torch.cat((audio_BD, predicted_video), 1)]
+            pair = torch.cat(sides, dim=1).double()
             expected = reference.linear(reference.linear(pair, "classifier.0").relu(), "classifier.2")
-            close(head(video_BD, audio_BD), expected)
+            close(head(*sides), expected)
         else:
             conditioning = None if task == "video" else audio_BD
             if task == "context":
@@ -272,11 +282,29 @@ def test_evaluation_checkpoints_go_both_ways(tmp_path: Path, task: str) -> None:
     if task == "context":
         v2a = reference.translate(video_BD[None], "v2a_transformer.")
         close(network.v2a_transformer(video_BD[None]).detach(), v2a)
-    if task in ("binary+translators", "context"):
+    if task in ("binary+translators", "binary+concat", "context"):
         assert network.spec.translator == "transformer"
     elif task != "context":
         with pytest.raises(UserError, match="holds no trained v2a_transformer"):
             network.translate(torch.ones(1, 2, dim), torch.ones(1, 2, dim))
+
+
+@pytest.mark.parametrize("parts", [0, 1, 2])
+def test_a_segmentation_head_may_use_less_than_its_file_holds(tmp_path: Path, parts: int) -> None:
+    """Audio network and translators are in the file; the head sees none, one or two of their features."""
+    content, dim = evaluated("context"), 8 * SMALL
+    without = {name: tensor for name, tensor in content["state_dict"].items() if not name.startswith("fpn.")}
+    content["state_dict"] = without | filled(fpn_shapes("fpn.", parts * dim, SMALL), 3)
+    convert(write(tmp_path / "model_best.pth.tar", content), tmp_path / "network.pt")
+    generator = torch.Generator().manual_seed(0)
+    maps = [torch.rand(2, SMALL << i, 8 >> i, 16 >> i, 16 >> i, generator=generator) for i in range(4)]
+    conditioning = torch.rand(2, parts * dim, generator=generator) if parts else None
+    expected = Reference(content["state_dict"]).fpn(
+        [each.double() for each in maps], None if conditioning is None else conditioning.double(), "fpn."
+    )
+    for name in ("model_best.pth.tar", "network.pt"):
+        with torch.no_grad():
+            close(load_head(tmp_path / name)(maps, conditioning), expected)
 
 
 def test_networks_trained_here_go_both_ways(tmp_path: Path) -> None:
@@ -298,6 +326,25 @@ def test_networks_trained_here_go_both_ways(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"network.pt: its translators end without the ReLU"):
         convert(tmp_path / "network.pt", tmp_path / "nowhere.pth.tar")
     assert not (tmp_path / "nowhere.pth.tar").exists()
+
+
+@pytest.mark.parametrize(
+    ("translator", "depth", "told"), [("transformer", 1, False), ("transformer", 0, True), ("mlp", 1, True)]
+)
+def test_several_attention_heads_leave_no_trace_and_are_refused(
+    tmp_path: Path, translator: TranslatorKind, depth: int, told: bool
+) -> None:
+    spec = NetworkSpec(10, 1 / 16, 1 / 16, translator=translator, translator_depth=depth, translator_heads=4)
+    save_network(tmp_path / "network.pt", build_network(spec, seed=2), {})
+    if told:  # nothing attends: the number has no meaning
+        convert(tmp_path / "network.pt", tmp_path / "checkpoint.pth.tar")
+        again, before = avsa.load(tmp_path / "checkpoint.pth.tar"), avsa.load(tmp_path / "network.pt")
+        features = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0))
+        assert torch.equal(again.translate(features, features)[0], before.translate(features, features)[0])
+        return
+    with pytest.raises(UserError, match=r"network.pt: its translators have 4 attention heads, .* one: .*no such form"):
+        convert(tmp_path / "network.pt", tmp_path / "checkpoint.pth.tar")
+    assert not (tmp_path / "checkpoint.pth.tar").exists()
 
 
 def test_the_curriculum_starts_from_an_instance_discrimination_checkpoint(tmp_path: Path) -> None:
@@ -323,7 +370,7 @@ def _without(entry: str, name: str) -> Callable[[Any], None]:
     return lambda content: content[entry].pop(name)
 
 
-def _with(entry: str, name: str, value: Any) -> Callable[[Any], None]:
+def _with(entry: str, name: object, value: Any) -> Callable[[Any], None]:
     return lambda content: content[entry].update({name: value})
 
 
@@ -348,6 +395,9 @@ FAULTS: list[tuple[str, Callable[[Any], None], str]] = [
         "audio_model.conv1.1.bias holds torch.float64, expected torch.float32",
     ),
     ("avsa", _with("model", "module.epoch", 3), "entry model is no dictionary of tensors"),
+    ("avsa", _with("model", 7, torch.zeros(2)), "entry model is no dictionary of tensors by name"),
+    ("avsa", _with("train_criterion", 7, torch.zeros(2)), "entry train_criterion is no dictionary of tensors by name"),
+    ("action", _with("state_dict", (7,), torch.zeros(2)), "entry state_dict is no dictionary of tensors by name"),
     ("avsa", lambda content: content.update(model=[1, 2]), "entry model is no dictionary of tensors"),
     ("avsa", lambda content: content.pop("model"), "without video_model.conv1.0.weight"),
     ("avsa", lambda content: content.pop("train_criterion"), "neither .* it holds epoch, model, optimizer"),
@@ -356,9 +406,11 @@ FAULTS: list[tuple[str, Callable[[Any], None], str]] = [
     ("action", _with("state_dict", "classifier.bias", torch.zeros(51)), "classifier.bias is 51, expected 101"),
     (
         "audio",
-        _with("state_dict", "fpn.lat_fpn_5.weight", torch.zeros(256, 32, 1, 1)),
-        "is 256×32×1×1, expected 256×64",
+        _with("state_dict", "fpn.lat_fpn_5.weight", torch.zeros(256, 31, 1, 1)),
+        "is 256×31×1×1, expected 256×32",
     ),
+    ("video", _with("state_dict", "fpn.predictor.weight", torch.zeros(32, 130, 1, 1)), "32×130×1×1, expected 32×128"),
+    ("video", _with("state_dict", "fpn.predictor.weight", torch.zeros(32, 0, 1, 1)), "128×256×3×3, expected 4×256"),
     ("audio", _without("state_dict", "fpn.predictor.weight"), "without predictor.weight"),
     ("context", _without("state_dict", "a2v_transformer.transformer.0.dense.0.bias"), "dense.0.bias is missing"),
 ]
@@ -415,7 +467,7 @@ def test_our_commands_say_what_to_do_with_a_published_file(tmp_path: Path) -> No
 def test_a_head_of_another_network_is_refused(tmp_path: Path) -> None:
     """The head of a wider network beside a narrow one."""
     content = evaluated("binary")
-    wide = BinaryHead(16 * SMALL, 16 * SMALL, 8 * SMALL).state_dict()
+    wide = BinaryHead(24 * SMALL, 24 * SMALL, 8 * SMALL).state_dict()
     content["state_dict"] |= dict(wide)
-    with pytest.raises(UserError, match=r"classifier.0.weight is 32×128, expected 32×64"):
+    with pytest.raises(UserError, match=r"classifier.0.weight is 32×192, expected 32×64"):
         avsa.load(write(tmp_path / "checkpoint.pth.tar", content))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from avsa.errors import UserError
 from avsa.models.checkpoint import read_checkpoint, refuse_untrained, save_network, unpack, write_checkpoint
-from avsa.models.fpn import FPNHead
+from avsa.models.fpn import IN_GROUP, FPNHead
 from avsa.models.heads import ActionHead, BinaryHead
 from avsa.models.network import AVSANetwork, NetworkSpec, build_network, mismatches
 
@@ -146,8 +146,10 @@ def from_published(content: Mapping[str, Any], where: str) -> Published:
     state: dict[str, Tensor] = {}
     for entry in dict.fromkeys(entry for entry, _ in layout.names):
         tensors = content.get(entry, {})
-        if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-            raise UserError(f"{where}: entry {entry} is no dictionary of tensors")
+        if not isinstance(tensors, dict) or not all(
+            isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()
+        ):
+            raise UserError(f"{where}: entry {entry} is no dictionary of tensors by name")
         if entry in ("model", "state_dict") and all(name.startswith("module.") for name in tensors):
             prefix = "module."
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -174,7 +176,13 @@ def to_published(published: Published, where: str) -> dict[str, Any]:
     Raises:
         UserError: a network that the published code cannot express.
     """
-    if not published.network.spec.translator_final_relu:
+    spec = published.network.spec
+    if spec.translator == "transformer" and spec.translator_depth and spec.translator_heads != 1:
+        raise UserError(
+            f"{where}: its translators have {spec.translator_heads} attention heads, published ones have one: "
+            "it has no such form"
+        )
+    if not spec.translator_final_relu:
         raise UserError(f"{where}: its translators end without the ReLU that published ones have: it has no such form")
     provenance = published.provenance
     untrained = tuple(f"{part}." for part in provenance.get("untrained", ()))
@@ -196,9 +204,9 @@ def _kind_of(provenance: Mapping[str, Any]) -> str:
 def _recognise(content: Mapping[str, Any], where: str) -> str:
     criterion, evaluated = content.get("train_criterion"), content.get("state_dict")
     if isinstance(criterion, dict):
-        return "instdisc" if any("_projection." in name for name in criterion) else "avsa"
+        return "instdisc" if any("_projection." in str(name) for name in criterion) else "avsa"
     if isinstance(evaluated, dict):
-        names = [name.removeprefix("module.") for name in evaluated]
+        names = [str(name).removeprefix("module.") for name in evaluated]
         for kind, mark in (("segmentation", "fpn."), ("binary", "classifier.0."), ("action", "classifier.")):
             if any(name.startswith(mark) for name in names):
                 return kind
@@ -261,18 +269,15 @@ def _empty_head(published: Published, where: str) -> nn.Module:
         return head[name].shape[axis]
 
     if kind == "binary":
-        return BinaryHead(network.video_dim, network.audio_dim, size("classifier.0.weight"))
+        # With both kinds of pair along the features ("concat") each side is twice as wide.
+        sides = 2 if size("classifier.0.weight", 1) == 2 * (network.video_dim + network.audio_dim) else 1
+        return BinaryHead(sides * network.video_dim, sides * network.audio_dim, size("classifier.0.weight"))
     if kind == "action":
         return ActionHead(network.video_dim, size("classifier.weight"))
-    dims = {
-        "v2a_transformer": network.video_dim,
-        "audio_model": network.audio_dim,
-        "a2v_transformer": network.audio_dim,
-    }
     return FPNHead(
         channels=[network.video_dim // part for part in (8, 4, 2, 1)],
-        conditioning=sum(dim for part, dim in dims.items() if part not in published.provenance["untrained"]),
+        conditioning=max(0, size("lat_fpn_5.weight", 1) - network.video_dim),
         classes=size("predictor.weight"),
         dim=size("lat_fpn_2.weight"),
-        branch=size("predictor.weight", 1),
+        branch=max(1, size("predictor.weight", 1) // IN_GROUP) * IN_GROUP,
     )
