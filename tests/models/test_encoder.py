@@ -42,6 +42,9 @@ def tiny(scale="1"):
 def number():
     return 7
 
+def needs(path):
+    return Tiny()
+
 SIZE = 7
 """
 
@@ -86,6 +89,8 @@ def test_a_users_function_is_called() -> None:
         ("own_encoder:small", "no function 'small'"),
         ("own_encoder:SIZE", "no function 'SIZE'"),
         ("own_encoder:number", "returned int"),
+        ("own_encoder:number:5", "it cannot be called with 1 arguments: too many positional arguments"),
+        ("own_encoder:needs", "it cannot be called with 0 arguments: missing a required argument: 'path'"),
         ("torch.nn:Identity", "returned Identity"),
     ],
 )
