@@ -223,7 +223,7 @@ def test_a_terminated_stage_is_recorded_as_killed(project: Path) -> None:
     many = "synth={train: 100000, height: 32, duration_s: 1.0, fps: 8, sample_rate: 8000}"
     process = start(project, "avsa", "synth", "--jobs", "1", "--set", many)
     try:
-        train = project / "data" / "raw" / "tiny" / "train"
+        train = project / "data" / "raw" / ".tiny.unfinished" / "train"
         deadline = time.monotonic() + 300
         while process.poll() is None and not list(train.glob("*.json")) and time.monotonic() < deadline:
             time.sleep(0.05)
