@@ -104,11 +104,11 @@ def ingest(
 
 
 @app.command()
-def stats(params: Params = None, base: Base = None, set_: Set = None) -> None:
-    """Measure mean and deviation of the audio features over the training split."""
+def stats(params: Params = None, base: Base = None, set_: Set = None, jobs: Jobs = -1) -> None:
+    """Measure mean and deviation of the audio features over the training split; interrupted, it continues."""
     from avsa.stages.data import run_stats
 
-    run_stats(_resolve(params, base, set_))
+    run_stats(_resolve(params, base, set_), jobs)
 
 
 @app.command()

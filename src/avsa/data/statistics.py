@@ -1,6 +1,6 @@
 """Mean and standard deviation of the audio features, per channel and mel bin, over the training split.
 
-Shapes: N rows, K crops, C feature channels, T frames, M mel bins, S samples.
+Shapes: K crops, C feature channels, M mel bins.
 """
 
 import os
@@ -11,14 +11,11 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from avsa import config
 from avsa.clips.store import ClipStore
-from avsa.data.draw import ViewSampler, draw_windows
-from avsa.data.sound import audio_features, audio_samples, crop_rotation
+from avsa.data.moments import Kept, Moments
 from avsa.errors import UserError
 
 Floats = npt.NDArray[np.float32]
@@ -74,36 +71,6 @@ def feature_settings(views: config.Views, audio: config.Audio, sample_rate: int)
     return ", ".join(f"{name} {value}" for name, value in decisive.items())
 
 
-class RunningMoments:
-    """Mean and variance of a stream, exact to rounding in one pass.
-
-    Pairwise update: T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and a pairwise algorithm for computing
-    sample variances", 1979, equations 2.1.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean_CM = torch.zeros((), dtype=torch.float64)
-        self.squares_CM = torch.zeros((), dtype=torch.float64)  # Σ (x − mean)²
-
-    def add(self, features_XCTM: Tensor) -> None:
-        """Take in more values; X is any leading axis."""
-        part = features_XCTM.to(torch.float64)
-        count = part.shape[0] * part.shape[2]
-        variance_CM, mean_CM = torch.var_mean(part, dim=(0, 2), correction=0)
-        delta_CM = mean_CM - self.mean_CM
-        total = self.count + count
-        self.squares_CM = self.squares_CM + variance_CM * count + delta_CM**2 * (self.count * count / total)
-        self.mean_CM = self.mean_CM + delta_CM * (count / total)
-        self.count = total
-
-    def statistics(self, settings: str = "") -> Statistics:
-        """Mean and (population) standard deviation so far."""
-        std_CM = torch.sqrt(self.squares_CM / self.count)
-        std_CM = torch.where(std_CM > CONSTANT, std_CM, 1.0)
-        return Statistics(self.mean_CM.float().numpy(), std_CM.float().numpy(), settings)
-
-
 def compute_statistics(
     store: ClipStore,
     views: config.Views,
@@ -111,33 +78,52 @@ def compute_statistics(
     seed: int,
     out: Path,
     *,
+    jobs: int = 1,
     progress: bool = True,
 ) -> Statistics:
     """Statistics of the sound of `audio.statistics_clips` clips (all, if there are fewer) drawn without replacement,
     one moment and K crops of each, without mirroring and gain; written to `out`.
 
+    The file is the same bytes for any number of jobs. Interrupted at any moment, the next call continues from what was
+    measured, which lies in a hidden file beside `out` until all is done.
+
+    Args:
+        jobs: processes; -1 is one per core.
+
     Raises:
         UserError: clips of different sizes or rates, one that cannot be decoded, or `out` cannot be written.
     """
-    from avsa.data.dataset import undecodable, usable_clips  # with PyAV, which normalising does without
-    from avsa.data.decode import decode_audio
+    from avsa.data.dataset import usable_clips  # with PyAV, which normalising does without
+    from avsa.data.measure import ClipMoments, measured
 
     views = views.model_copy(update={"mirror": 0.0, "gain_jitter": 0.0})
-    features, sample = audio_features(views, audio, store[0].sample_rate), ViewSampler(views)
-    samples = audio_samples(views, store[0].sample_rate)
-    moments = RunningMoments()
     chosen = np.random.default_rng(seed).permutation(usable_clips(store, views, 1))[: audio.statistics_clips]
-    for index in tqdm(chosen, desc="feature statistics", unit="clip", disable=None if progress else True):
-        clip, key = store[int(index)], (seed, 0, 0, int(index))
-        (window,) = draw_windows(clip, views, 1, *key)
-        try:
-            foa_CS = decode_audio(store.read(clip, "flac"), window.first_sample, samples)
-        except ValueError as error:
-            raise undecodable(store, clip, error) from None
-        drawn = sample(*key, 0)
-        centres = (drawn.viewpoints.azimuth_BK, drawn.viewpoints.elevation_BK)
-        rotation_1K44 = crop_rotation(*centres, drawn.mirror_K, views.rule)
-        moments.add(features(torch.from_numpy(foa_CS)[None], rotation_1K44)[0])
-    statistics = moments.statistics(feature_settings(views, audio, store[0].sample_rate))
+    clips = ClipMoments(store, chosen.tolist(), views, audio, seed)
+    kept = Kept(out, clips.key())
+    parts, moments = kept.load()
+    processes = len(os.sched_getaffinity(0)) if jobs == -1 else jobs
+    try:
+        with tqdm(
+            total=len(chosen),
+            initial=sum(map(len, clips.parts[:parts])),
+            desc="feature statistics",
+            unit="clip",
+            disable=None if progress else True,
+        ) as bar:
+            for part in measured(clips, parts, processes):
+                bar.update(len(clips.parts[parts]))
+                parts, moments = parts + 1, moments.merged(part)
+                kept.save(parts, moments)
+    except OSError as error:
+        raise UserError(f"cannot write {kept.path}: {error.strerror}") from error
+    statistics = normalising(moments, feature_settings(views, audio, store[0].sample_rate))
     statistics.save(out)
+    kept.remove()
     return statistics
+
+
+def normalising(moments: Moments, settings: str) -> Statistics:
+    """Mean and (population) standard deviation in single precision, 1 where a bin is constant."""
+    deviation_CM = moments.deviation()
+    std_CM = np.where(deviation_CM > CONSTANT, deviation_CM, 1.0)
+    return Statistics(moments.mean_CM.astype(np.float32), std_CM.astype(np.float32), settings)

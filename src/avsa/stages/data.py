@@ -57,7 +57,7 @@ def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
         run.log({"clips": summary.clips, "refused": refused, "hours": summary.duration_s / 3600}, step=0)
 
 
-def run_stats(resolved: Resolved) -> None:
+def run_stats(resolved: Resolved, jobs: int = 1) -> None:
     """Measure the audio features of the training split."""
     from avsa.clips.store import ClipStore
     from avsa.data.statistics import compute_statistics
@@ -65,7 +65,7 @@ def run_stats(resolved: Resolved) -> None:
     config = resolved.config
     store = ClipStore(paths.clips(config), "train")
     with stage_run(resolved, "stats", "stats"):
-        compute_statistics(store, config.views, config.audio, 0, paths.statistics(config))
+        compute_statistics(store, config.views, config.audio, 0, paths.statistics(config), jobs=jobs)
 
 
 def run_inspect(source: Path, output: Path, order: str) -> None:
