@@ -5,6 +5,7 @@ Shapes: C channels, S samples.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass, field
@@ -262,6 +263,7 @@ class _Conversion:
             members=members,
             checks={name: round(figure, 6) for name, figure in figures.items()},
             label_fps=_label_fps(self.labels),
+            sha256=hashlib.sha256(b"".join(payloads.values())).hexdigest(),
         )
         self.index.pieces.append(Piece(clip=clip, start=start, end=self.tar.tell()))
 

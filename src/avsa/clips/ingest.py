@@ -19,7 +19,7 @@ from avsa.clips.workers import convert_all
 from avsa.config import Clips
 from avsa.errors import UserError
 
-FORMAT = 1  # of the store: a change makes half-finished work of older versions void
+FORMAT = 2  # of the store: a change makes half-finished work of older versions void
 
 
 @dataclass(frozen=True)

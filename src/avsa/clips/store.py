@@ -46,6 +46,7 @@ class Clip(BaseModel):
     members: dict[str, tuple[int, int]]  # "mp4", "flac", "segm.png", "json": offset and length of the payload in bytes
     checks: dict[str, float]
     label_fps: float | None = None
+    sha256: str | None = None  # of the members' payloads, one after the other in the order of `members`
 
 
 class ClipStore:
