@@ -12,7 +12,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from avsa.config.data import Audio, Checks, Clips, Motion, MotionSet, Segment, Synth, Views
+from avsa.config.data import Audio, Checks, Clips, Download, Motion, MotionSet, Segment, Store, Synth, Views
 from avsa.config.evaluation import Action, Binary, ClipsPerVideo, Evaluate, Segmentation, SegmentationInput, Task
 from avsa.config.section import Section
 from avsa.config.training import Engine, Model, Phase, Pretrain, Translator
@@ -25,6 +25,7 @@ __all__ = [
     "Clips",
     "ClipsPerVideo",
     "Config",
+    "Download",
     "Engine",
     "Evaluate",
     "Model",
@@ -37,6 +38,7 @@ __all__ = [
     "Segment",
     "Segmentation",
     "SegmentationInput",
+    "Store",
     "Synth",
     "Task",
     "Tracking",
@@ -50,6 +52,7 @@ class Tracking(Section):
 
     uri: str = ""
     experiment: str = "avsa"
+    wait_s: Annotated[float, Field(ge=0)] = 120.0  # at a run's end, for a store that is away; the rest stays on disk
 
 
 class Pipeline(Section):
@@ -71,8 +74,10 @@ class Config(Section):
     pipeline: Pipeline = Pipeline()
     synth: Synth = Synth()
     motion: Motion = Motion()
+    download: Download = Download()
     segment: Segment = Segment()
     clips: Clips = Clips()
+    store: Store = Store()
     views: Views = Views()
     audio: Audio = Audio()
     model: Model = Model()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -91,6 +91,13 @@ class Checks(Section):
     min_duration_s: Positive = 1.0  # of a recording that is shorter than a clip
 
 
+class Segments(Section):
+    """Which parts of a recording become clips where its source lists none (:mod:`avsa.clips.segments`)."""
+
+    rule: Literal["back-to-back", "loud"] = "back-to-back"  # loud: windows that do not overlap and reach min_db
+    min_db: float = -40.0  # RMS of W in a window, against full scale
+
+
 class Clips(Section):
     """The clip store: what ingest writes and loaders read (:mod:`avsa.clips`)."""
 
@@ -102,7 +109,19 @@ class Clips(Section):
     sample_rate: Count = 24000
     channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6", "youtube-aac4"] = "auto"
     shard_mb: Positive = 256.0
+    layout: Literal["auto", "yt360", "downloaded", "starss23", "sphere360", "folder"] = "auto"  # of the raw folder
+    leaks: Literal["report", "refuse"] = "report"  # recordings that another set tests on, or trains on if we test on them
+    segments: Segments = Segments()
     checks: Checks = Checks()
+
+
+class Store(Section):
+    """Where clips are read from (:mod:`avsa.clips.store`), and how far training mixes them."""
+
+    address: str = ""  # s3://bucket/folder, or another address that fsspec reads; empty is data/clips/<dataset>
+    cache: str = "runs/blocks"  # folder for what has been read from an address
+    cache_gb: Annotated[float, Field(ge=0.1)] = 20.0
+    shuffle_shards: Count = 32  # a pass over more shards takes them, in random order, so many at a time (data/shuffle.py)
 
 
 class Views(Section):
@@ -121,6 +140,39 @@ class Views(Section):
     mirror: Probability = 0.5
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.2)  # brightness, contrast, saturation, hue
     gain_jitter: Probability = 0.1  # the volume is scaled by 1 ± this
+
+
+Client = Annotated[str, Field(pattern=r"^[a-z_]+(\+no-agent)?$")]
+
+
+class Download(Section):
+    """Fetching listed videos (:mod:`avsa.acquire.youtube`); the lists lie in ``data/lists/<dataset>``."""
+
+    address: str = "https://www.youtube.com/watch?v={id}"  # or a mirror's; {split} is filled in too
+    # Which of YouTube's applications yt-dlp asks as, in turn; +no-agent: with an empty User-Agent.
+    clients: list[Client] = ["visionos", "android_vr", "tv_samsung", "web+no-agent"]
+    workers: Count = 4
+    interval_s: Annotated[float, Field(ge=0)] = 3.0  # between the beginnings of two requests, of all workers together
+    rate_mb_s: Positive | None = None  # of all workers together
+    attempts: Count = 5  # in a row that bring nothing new
+    backoff_s: Positive = 5.0  # before the second attempt; doubles with every other
+    max_wait_s: Positive = 900.0  # a server that asks for a longer pause is left alone: the next run tries again
+    timeout_s: Positive = 30.0  # without a byte
+    max_mb: Positive = 4000.0  # of a video with its sound
+    max_height: Count | None = 1080  # pixels; if a video has no smaller version, its smallest
+    cookies: str = ""  # a file as browsers' extensions export it (Netscape's format)
+    proxy: str = ""
+    options: dict[str, Any] = {}  # further ones of yt_dlp.YoutubeDL, such as extractor_args
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Download:
+        if "{id}" not in self.address or not self.address.startswith(("http://", "https://")):
+            raise ValueError("address must be one of HTTP with {id} in it, such as https://mirror/{split}/{id}.mkv")
+        if "@" in self.proxy:
+            raise ValueError("proxy holds a password and configurations are recorded: put it in HTTPS_PROXY instead")
+        if not self.clients:
+            raise ValueError("clients must name at least one, such as web")
+        return self
 
 
 class Audio(Section):
