@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from avsa.engine.optim import adam, stepwise
+from avsa.engine.optim import adam, cosine, stepwise
 
 
 def test_adam_is_its_formula_with_decay_on_every_parameter() -> None:
@@ -40,5 +40,15 @@ def test_a_stepwise_rate_is_pytorchs() -> None:
     ours = stepwise(0.2, [3, 5], 0.3)
     for step in range(8):
         assert ours(step) == pytest.approx(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        theirs.step()
+
+
+def test_a_cosine_rate_is_pytorchs() -> None:
+    optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.2)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=7)
+    ours = cosine(0.2, 7)
+    for step in range(8):
+        assert ours(step) == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-12)
         optimiser.step()
         theirs.step()

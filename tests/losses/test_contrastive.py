@@ -42,10 +42,12 @@ def _slow_loss(
     video: Tensor,
     audio: Tensor,
     clips: list[Row],
+    hard_weight: float = 1.0,
+    translated: bool | None = None,
 ) -> tuple[Tensor, float, float]:
     """(loss, share of correct video-to-audio matches, share of correct audio-to-video matches)."""
     K = video.shape[1]
-    if name == "avc":
+    if translated is False or (name == "avc" and not translated):
         audio_pred, video_pred = video, audio
         audio_pred_head, video_pred_head = network.video_head, network.audio_head
     else:
@@ -69,7 +71,9 @@ def _slow_loss(
         for i, query in enumerate(rows):
             chosen = [j for j, row in enumerate(rows) if candidate(query, row)]
             similar = {j: z[i] @ t[j] / (z[i].norm() * t[j].norm()) for j in chosen}
-            denominator = torch.stack([(s / TAU).exp() for s in similar.values()]).sum()
+            hard = {j for j in chosen if rows[j][:2] == query[:2] and rows[j] != query}
+            weighted = [(hard_weight if j in hard else 1) * (s / TAU).exp() for j, s in similar.items()]
+            denominator = torch.stack(weighted).sum()
             terms.append(-torch.log((similar[i] / TAU).exp() / denominator))
             correct += max(similar, key=lambda j: float(similar[j].detach())) == i
         losses.append(torch.stack(terms).mean())
@@ -116,6 +120,31 @@ def test_loss_gradient_and_accuracy_equal_the_slow_loop(name: str, candidate_set
     assert float(metrics["accuracy_a2v"]) == pytest.approx(hit_a2v, abs=1e-12)
     assert ("within_clip_v2a" in metrics) == (K > 1 and name != "avc-multi")
     assert not any(value.requires_grad for value in metrics.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "hard_weight", "translated"),
+    [("avsa", 5.0, None), ("avsa", 0.2, False), ("hard-only", 3.0, None), ("avc", 1.0, True)],
+)
+def test_weights_of_hard_negatives_and_the_choice_of_translators(
+    name: str, hard_weight: float, translated: bool | None
+) -> None:
+    network, video, audio, clips = _setup()
+    wanted, hit_v2a, hit_a2v = _slow_loss(
+        network, name, _paper(name), video, audio, clips, hard_weight=hard_weight, translated=translated
+    )
+    wanted_grads = torch.autograd.grad(wanted, list(network.parameters()), allow_unused=True)
+    objective = ContrastiveObjective(name, hard_weight=hard_weight, translated=translated)
+    video_B, moment_B = torch.tensor([c[0] for c in clips]), torch.tensor([c[1] for c in clips])
+    loss, metrics = objective(network, video, audio, video_B, moment_B)
+    grads = torch.autograd.grad(loss, list(network.parameters()), allow_unused=True)
+    assert abs(float((loss - wanted).detach())) < 1e-8
+    for grad, reference in zip(grads, wanted_grads, strict=True):
+        assert (grad is None) == (reference is None)
+        if grad is not None and reference is not None:
+            torch.testing.assert_close(grad, reference, rtol=1e-8, atol=1e-8)
+    assert float(metrics["accuracy_v2a"]) == pytest.approx(hit_v2a, abs=1e-12)
+    assert float(metrics["accuracy_a2v"]) == pytest.approx(hit_a2v, abs=1e-12)
 
 
 def test_clips_without_numbers_are_videos_of_their_own() -> None:

@@ -29,14 +29,20 @@ class Model(Section):
 
 
 class Phase(Section):
-    """One phase of a curriculum: an objective for some epochs."""
+    """One phase of a curriculum: an objective for some epochs. The paper's are without what has a default here, but for
+    crops and lr."""
 
     objective: Literal["avc", "avc-multi", "avts", "avsa", "avsa+avts", "hard-only"]
     epochs: Count
+    steps: Count | None = None  # of an epoch; by default it is one pass over the data
     batch: Count = 28  # clips in a step, over all ranks and accumulated parts
     crops: Count = 4
     moments: Count = 1  # moments of one clip in a batch; the candidates of avts
     lr: Positive = 1e-4
+    schedule: Literal["constant", "cosine"] = "constant"  # of the learning rate; cosine falls to 0 over the phase
+    temperature: Positive | None = None  # by default pretrain.temperature
+    hard_weight: Positive = 1.0  # of a clip's other viewpoints among the negatives; the other negatives weigh 1
+    translator: bool | None = None  # whether translators take part; by default as the objective has it
 
 
 class Pretrain(Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import torch
@@ -20,6 +21,11 @@ def stepwise(lr: float, milestones: Iterable[int], factor: float = 0.1) -> Sched
     """The learning rate, multiplied by the factor from each milestone on; milestones are steps."""
     ends = tuple(milestones)
     return lambda step: lr * factor ** sum(step >= end for end in ends)
+
+
+def cosine(lr: float, steps: int) -> Schedule:
+    """The learning rate, along half a cosine down to 0 after ``steps`` (Loshchilov and Hutter 2017, equation 5)."""
+    return lambda step: lr * (1 + math.cos(math.pi * step / steps)) / 2
 
 
 def adam(parameters: Iterable[nn.Parameter], weight_decay: float) -> torch.optim.Adam:

@@ -3,6 +3,7 @@
 Shapes: B clips, K viewpoints, D features, E embedding; N = B·K rows (B where pooled).
 """
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 from avsa.errors import UserError
 from avsa.losses.gather import gather_rows, world
 from avsa.losses.infonce import info_nce, normalise, within_clip_accuracy
-from avsa.losses.negatives import OBJECTIVES, CandidateSet, Rows, candidate_mask, positive_mask
+from avsa.losses.negatives import OBJECTIVES, CandidateSet, Rows, candidate_mask, positive_mask, spatial_mask
 from avsa.models.heads import ProjectionHead
 from avsa.models.network import AVSANetwork
 
@@ -29,19 +30,29 @@ class ContrastiveObjective:
     `gather`: contrast with the rows of all ranks (which must be equally many). The returned loss is then the mean over
     the own queries; averaging the gradients over ranks, as DistributedDataParallel does, gives those of one process
     with the concatenated batch.
+    `hard_weight`: of spatial negatives in the loss, relative to the others. `translated`: in place of the objective's.
     Raises UserError for an unknown objective, and for a batch in which it leaves a query without any negative.
     """
 
     def __init__(
-        self, name: str, candidate_set: CandidateSet = "paper", temperature: float = 0.07, gather: bool = True
+        self,
+        name: str,
+        candidate_set: CandidateSet = "paper",
+        temperature: float = 0.07,
+        gather: bool = True,
+        hard_weight: float = 1.0,
+        translated: bool | None = None,
     ) -> None:
         if name not in OBJECTIVES:
             raise UserError(f"unknown objective {name!r}: choose one of {', '.join(OBJECTIVES)}")
         self.name = name
         self.objective = OBJECTIVES[name]
+        if translated is not None:
+            self.objective = replace(self.objective, translated=translated)
         self.candidate_set = candidate_set
         self.temperature = temperature
         self.gather = gather
+        self.hard_weight = hard_weight
 
     def embed(self, network: AVSANetwork, video_BKD: Tensor, audio_BKD: Tensor) -> dict[str, Pair]:
         """Both directions: "v2a", video looking for its audio, and "a2v". Pooled objectives give K = 1."""
@@ -88,6 +99,9 @@ class ContrastiveObjective:
                 "use more clips, moments or viewpoints"
             )
 
+        weight_NM = None
+        if self.hard_weight != 1:
+            weight_NM = 1 + (self.hard_weight - 1) * spatial_mask(query, key).double()
         losses, metrics = [], {}
         for way, (query_BKE, key_BKE) in pairs.items():
             loss, metrics[f"accuracy_{way}"] = info_nce(
@@ -96,6 +110,7 @@ class ContrastiveObjective:
                 positive_NM.int().argmax(dim=1),
                 candidates_NM,
                 self.temperature,
+                weight_NM,
             )
             losses.append(loss)
             if K > 1:

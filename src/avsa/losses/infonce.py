@@ -14,16 +14,23 @@ def normalise(embedding: Tensor) -> Tensor:
 
 
 def info_nce(
-    query_NE: Tensor, key_ME: Tensor, positive_N: Tensor, candidates_NM: Tensor, temperature: float = 0.07
+    query_NE: Tensor,
+    key_ME: Tensor,
+    positive_N: Tensor,
+    candidates_NM: Tensor,
+    temperature: float = 0.07,
+    weight_NM: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the positive among the candidates, as (mean loss, top-1 accuracy without gradient).
 
     Embeddings have unit length. For query n with candidates C(n) and cosine similarity s, equation 4 of Morgado et al.
     2020:  −log( exp(s(n, p(n))/τ) / Σ_{m ∈ C(n)} exp(s(n, m)/τ) ).  The positive must be among the candidates.
+    With weights w > 0, which the accuracy does not know, the sum is that of w(n, m)·exp(s(n, m)/τ).
     """
     with torch.autocast(query_NE.device.type, enabled=False):
         logits_NM = (query_NE @ key_ME.T / temperature).masked_fill(~candidates_NM, -torch.inf)
-        loss = F.cross_entropy(logits_NM, positive_N)
+        weighted_NM = logits_NM if weight_NM is None else logits_NM + weight_NM.log().to(logits_NM.dtype)
+        loss = F.cross_entropy(weighted_NM, positive_N)
     accuracy = (logits_NM.detach().argmax(dim=1) == positive_N).to(loss.dtype).mean()
     return loss, accuracy
 

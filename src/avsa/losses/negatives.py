@@ -56,6 +56,12 @@ def positive_mask(query: Rows, key: Rows) -> Tensor:
     return _same(query.video, key.video) & _same(query.moment, key.moment) & _same(query.viewpoint, key.viewpoint)
 
 
+def spatial_mask(query: Rows, key: Rows) -> Tensor:
+    """mask_NM, true where the candidate is another viewpoint of the query's clip."""
+    same_clip = _same(query.video, key.video) & _same(query.moment, key.moment)
+    return same_clip & ~_same(query.viewpoint, key.viewpoint)
+
+
 def candidate_mask(objective: Objective, query: Rows, key: Rows, candidate_set: CandidateSet = "paper") -> Tensor:
     """mask_NM, true where the candidate counts for the query: its positive and the objective's negatives.
 

@@ -17,7 +17,9 @@ def translates(job: Job) -> bool:
     if job.checkpoint == "untrained" or spec.translator == "none" or spec.translator_depth == 0:
         return False
     phases = job.config.pretrain.runs.get(job.checkpoint)
-    return phases is None or any(OBJECTIVES[phase.objective].translated for phase in phases)
+    return phases is None or any(
+        OBJECTIVES[phase.objective].translated if phase.translator is None else phase.translator for phase in phases
+    )
 
 
 def check_hearing(job: Job) -> None:

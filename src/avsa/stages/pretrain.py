@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import shutil
 import zlib
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,10 +22,11 @@ from avsa.data.loader import ClipLoader
 from avsa.data.views import without_augmentation
 from avsa.engine import distributed, random_state
 from avsa.engine.loop import train
-from avsa.engine.optim import constant
+from avsa.engine.optim import constant, cosine
 from avsa.engine.precision import autocast
-from avsa.engine.protocols import Phase, Tracker
+from avsa.engine.protocols import Loader, Phase, Tracker
 from avsa.engine.signals import Interrupted
+from avsa.engine.stretch import Stretch
 from avsa.errors import UserError
 from avsa.losses import ContrastiveObjective
 from avsa.models.checkpoint import load_into, save_network
@@ -62,49 +66,68 @@ def run_pretrain(resolved: Resolved, name: str, start: str, seed: int) -> None:
         distributed.cleanup()
 
 
-def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torch.device) -> None:
-    config = resolved.config
-    store = paths.clips(config)
+@dataclass(frozen=True)
+class Training:
+    """A run that is ready to begin, or to go on where ``state`` says that it was."""
+
+    network: AVSANetwork
+    state: Path  # folder of its checkpoints
+    provenance: dict[str, Any]
+    fit: Callable[[Tracker], None]  # trains the network in place; raises as `avsa.engine.loop.train`
+
+
+def prepare(config: Config, name: str, start: str, seed: int, device: torch.device) -> Training:
+    """The training of ``pretrain.runs[name]`` from the network of ``start``; draws depend on the seed alone.
+
+    Raises:
+        UserError: a missing or damaged input, a batch that cannot be split.
+    """
+    store, phases = paths.clips(config), config.pretrain.runs[name]
     identity = fingerprint(
         *(config.views, config.audio, config.model, config.pretrain.model_dump(mode="json", exclude={"runs"})),
-        [phase.model_dump(mode="json") for phase in config.pretrain.runs[name]],
+        [phase.model_dump(mode="json") for phase in phases],
         [config.engine.precision, config.engine.accumulate, distributed.world_size(), name, start, seed],
         [digest(path) for path in (store / "manifest.jsonl", paths.statistics(config), paths.network(start, seed))],
     )
-    state = paths.state(identity)
     network = build_network(network_spec(config.model, config.audio), seed)
     load_into(network, paths.network(start, seed))
-    phases = [
-        _phase(config, network, phase, f"{name} {number}/{len(config.pretrain.runs[name])}", seed, device)
-        for number, phase in enumerate(config.pretrain.runs[name], start=1)
+    ready = [
+        _phase(config, network, phase, f"{name} {number}/{len(phases)}", seed, device)
+        for number, phase in enumerate(phases, start=1)
     ]
     random_state.seed(seed, distributed.rank())  # dropout; every other draw has a generator of its own
 
-    def fit(run: Tracker) -> None:
+    def fit(tracker: Tracker) -> None:
         train(
-            phases,
+            ready,
             config.engine,
             device,
             weight_decay=config.pretrain.weight_decay,
-            state_dir=state,
+            state_dir=paths.state(identity),
             fingerprint=identity,
-            tracker=run,
+            tracker=tracker,
         )
 
+    provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity}
+    return Training(network, paths.state(identity), provenance, fit)
+
+
+def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torch.device) -> None:
+    training = prepare(resolved.config, name, start, seed, device)
     if not distributed.is_main():
-        fit(Silent())
+        training.fit(Silent())
         return
-    with stage_run(resolved, "pretrain", f"{name}-{seed}", remembered=state / RUN_FILE) as run:
+    with stage_run(resolved, "pretrain", f"{name}-{seed}", remembered=training.state / RUN_FILE) as run:
         try:
-            fit(run)
+            training.fit(run)
         except Interrupted as interrupted:
             raise SystemExit(interrupted.exit_code) from None
         out = paths.checkpoint(name, seed)
-        provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity}
-        save_network(paths.network(name, seed), network, provenance)
+        save_network(paths.network(name, seed), training.network, training.provenance)
         _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
-        shutil.rmtree(state)  # what is done is kept by its outputs: started again, after a change of code, it trains
+        # What is done is kept by its outputs: started again, after a change of code, it trains.
+        shutil.rmtree(training.state)
 
 
 def _phase(
@@ -113,9 +136,15 @@ def _phase(
     if phase.batch % config.engine.accumulate:
         parts = config.engine.accumulate
         raise UserError(f"{name}: a batch of {phase.batch} clips cannot be split into engine.accumulate={parts} parts")
-    objective = ContrastiveObjective(phase.objective, config.pretrain.candidates, config.pretrain.temperature)
+    objective = ContrastiveObjective(
+        phase.objective,
+        config.pretrain.candidates,
+        phase.temperature or config.pretrain.temperature,
+        hard_weight=phase.hard_weight,
+        translated=phase.translator,
+    )
     drawn = config.views.model_copy(update={"crops": phase.crops})
-    loader = ClipLoader(
+    loader: Loader = ClipLoader(
         ClipStore(paths.clips(config), "train"),
         drawn,
         seed=zlib.crc32(f"{name}/{seed}".encode()),  # a run that follows another sees new views, not the same again
@@ -127,8 +156,12 @@ def _phase(
         world_size=distributed.world_size(),
         pin_memory=device.type == "cuda",
     )
+    if phase.steps:
+        loader = Stretch(loader, phase.steps * config.engine.accumulate)
+    steps = phase.epochs * (len(loader) // config.engine.accumulate)
+    schedule = cosine(phase.lr, steps) if phase.schedule == "cosine" else constant(phase.lr)
     task = PretrainTask(network, build_views(config).to(device), objective)
-    return Phase(name, task, loader, phase.epochs, constant(phase.lr), _validation(config, task, device))
+    return Phase(name, task, loader, phase.epochs, schedule, _validation(config, task, device))
 
 
 def _validation(config: Config, task: PretrainTask, device: torch.device) -> Callable[[], dict[str, float]] | None:
@@ -136,9 +169,9 @@ def _validation(config: Config, task: PretrainTask, device: torch.device) -> Cal
     splits = {clip.split for clip in ClipStore(paths.clips(config))}
     if "val" not in splits or not config.engine.val_batches:
         return None
-    trained = task.objective
-    alone = ContrastiveObjective(trained.name, trained.candidate_set, trained.temperature, gather=False)
-    task = PretrainTask(task.model, task.views, alone)  # every rank scores the same clips: they are not gathered
+    alone = copy.copy(task.objective)
+    alone.gather = False  # every rank scores the same clips
+    task = PretrainTask(task.model, task.views, alone)
     loader = ClipLoader(
         ClipStore(paths.clips(config), "val"),
         without_augmentation(config.views),
