@@ -139,7 +139,13 @@ def test_not_finite_stops_before_anything_is_overwritten(
         assert saved["position"]["steps"] == 8
         assert all(weights.isfinite().all() for weights in saved["model"].values())
     else:
-        assert not (tmp_path / "state").exists()
+        assert not (tmp_path / "state" / "state.pt").exists()
+    (kept,) = stopped.value.evidence
+    batch = torch.load(kept, weights_only=True)
+    assert batch["step"] == step
+    assert [name for part in batch["parts"] for name in part["ids"]] == ids
+    poisoned = [not bool(part["x_B"].isfinite().all()) for part in batch["parts"]]
+    assert any(poisoned) == (what == "loss")
 
 
 def test_accumulated_parts_are_the_whole_batch_for_a_loss_per_example(tmp_path: Path) -> None:

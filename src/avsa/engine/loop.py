@@ -163,15 +163,28 @@ class _Training:
         return int(stop), bool(save)
 
     def refuse(self, finite_loss: bool, parts: Sequence[Batch]) -> None:
-        """Stop before the update, naming the examples of the ranks whose loss was not finite, or else of all."""
-        found = distributed.collect((finite_loss, [name for part in parts for name in part.ids]))
-        guilty = [ids for finite, ids in found if not finite] or [ids for _, ids in found]
-        what = "gradient" if all(finite for finite, _ in found) else "loss"
-        names = ", ".join(name for ids in guilty for name in ids)
+        """Stop before the update; name and keep the examples of the ranks whose loss was not finite, or else of all."""
+        kept = self.keep(parts)
+        found = distributed.collect((finite_loss, [name for part in parts for name in part.ids], kept))
+        guilty = [(ids, path) for finite, ids, path in found if not finite] or [(ids, path) for _, ids, path in found]
+        what = "gradient" if all(finite for finite, _, _ in found) else "loss"
+        names = ", ".join(name for ids, _ in guilty for name in ids)
         raise UserError(
             f"{what} not finite at step {self.at.steps + 1} (batch: {names}); the checkpoint in {self.state_dir} is "
-            "older: lower the learning rate, set engine.precision to fp32, or look at these clips"
+            "older: lower the learning rate, set engine.precision to fp32, or look at these clips",
+            evidence=[path for _, path in guilty if path],
         )
+
+    def keep(self, parts: Sequence[Batch]) -> Path | None:
+        """Write this rank's batch, as its loader gave it, beside the checkpoint; None where that fails."""
+        path = self.state_dir / f"refused-{distributed.rank()}.pt"
+        try:
+            self.state_dir.mkdir(parents=True, exist_ok=True)
+            torch.save({"step": self.at.steps + 1, "parts": [dict(vars(part)) for part in parts]}, path)
+        except (OSError, RuntimeError, TypeError) as error:
+            note(f"warning: the batch cannot be kept: {error}")
+            return None
+        return path
 
     def log(self, phase: Phase, progress: Progress, facts: dict[str, float], with_validation: bool) -> None:
         """Means since the last time, facts of this step and, at an epoch's end, validation: all as one entry."""
