@@ -10,7 +10,7 @@ from film_files import write_ucf
 from avsa.acquire.motion import render_motion
 from avsa.acquire.motion.layouts import HMDB_ACTIONS, LAYOUTS, UCF_ACTIONS
 from avsa.config import Motion, MotionSet
-from avsa.data.action_splits import ActionVideo, parse_task, read_split
+from avsa.data.action_splits import ActionSplit, ActionVideo, held_out, parse_task, read_split
 from avsa.errors import UserError
 
 NAMES = ["Archery/v_Archery_g01_c01.avi", "Archery/v_Archery_g08_c02.avi", "YoYo/v_YoYo_g09_c01.avi"]
@@ -189,3 +189,25 @@ def test_a_video_that_a_fold_does_not_use_may_be_missing(tmp_path: Path) -> None
     folder = hmdb(tmp_path, {"clap": "x_1.avi 1\nx_2.avi 2\ny_1.avi 0\n"})
     (folder / "clap" / "y_1.avi").unlink()
     assert len(read_split(tmp_path, "hmdb51", 2).train) == 1
+
+
+def test_every_fifth_source_of_a_class_is_held_out() -> None:
+    """Of classes with 7, 1 and 2 sources, whose videos are three each: 2, none and 1 sources."""
+    videos = [
+        ActionVideo(Path(f"UCF-101/{name}/v_{name}_g{source:02d}_c{clip:02d}.avi"), label)
+        for label, (name, sources) in enumerate([("Archery", 7), ("Biking", 1), ("YoYo", 2)])
+        for source in range(sources)
+        for clip in range(3)
+    ]
+    split = held_out(ActionSplit(("Archery", "Biking", "YoYo"), tuple(videos), tuple(videos[:1])))
+    tested = sorted({video.source for video in split.test})
+    assert tested == ["Archery/v_Archery_g00", "Archery/v_Archery_g05", "YoYo/v_YoYo_g00"]
+    assert len(split.test) == 9
+    assert not {video.source for video in split.train} & set(tested)
+    assert sorted(map(str, split.train + split.test)) == sorted(map(str, videos))
+
+
+def test_single_sources_cannot_be_held_out() -> None:
+    videos = (ActionVideo(Path("UCF-101/YoYo/v_YoYo_g01_c01.avi"), 0),)
+    with pytest.raises(UserError, match="a single source"):
+        held_out(ActionSplit(("YoYo",), videos, videos))

@@ -59,7 +59,7 @@ def test_an_evaluation(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             runs.append(job.run)
             return measure(job, task)
 
-        monkeypatch.setattr(evaluate, "_measure", lambda task: kept)
+        monkeypatch.setattr(evaluate, "measurement", lambda task: kept)
         evaluate.run_evaluate(resolve(), "evaluated_frame:evaluated_frame:mean", "ucf101-1", 0, *arguments)
 
     # Refused: nothing stays but what the next start goes on from, in the same run.

@@ -80,6 +80,7 @@ class Evaluate(Section):
     """What networks are measured on, a section for each kind of task."""
 
     batch: Count = 32  # clips in one pass of a network that is not trained
+    split: Literal["test", "val"] = "test"  # of actions, val is a fifth of the training videos' sources, held out
     binary: Binary = Binary()
     segmentation: Segmentation = Segmentation()
     action: Action = Action()

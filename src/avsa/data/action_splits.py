@@ -91,6 +91,24 @@ def read_split(root: Path, name: ActionSet, fold: int) -> ActionSplit:
     return split
 
 
+def held_out(split: ActionSplit, every: int = 5) -> ActionSplit:
+    """A fold of the training videos alone, for choices that the test videos must not know: of the sources of each
+    class, in order of name, the first of every five is tested on and the others are trained on.
+
+    Raises:
+        UserError: no class has two sources.
+    """
+    sources = sorted({(video.label, video.source) for video in split.train})
+    of_class = [[source for source in sources if source[0] == label] for label in range(len(split.classes))]
+    held = {source for those in of_class if len(those) > 1 for source in those[::every]}
+    if not held:
+        raise UserError("no training videos can be held out: every class has a single source")
+    parts: dict[bool, list[ActionVideo]] = {True: [], False: []}
+    for video in split.train:
+        parts[(video.label, video.source) in held].append(video)
+    return ActionSplit(split.classes, tuple(parts[False]), tuple(parts[True]))
+
+
 def _read_ucf(folder: Path, fold: int) -> ActionSplit:
     lists = folder / "ucfTrainTestlist"
     classes = _read_classes(lists / "classInd.txt")

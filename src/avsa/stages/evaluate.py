@@ -40,7 +40,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("avsa evaluate runs in one process: start it without torchrun")
-    measure, config = _measure(task), resolved.config
+    measure, config = measurement(task), resolved.config
     encoder, model = _encoder(checkpoint, seed)
     if name is None:
         name = short_name(checkpoint) if is_encoder_name(checkpoint) else checkpoint
@@ -59,14 +59,15 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
         records = []
         for figure in measure(job, task):
             low, high = figure.ci95
-            setting = re.sub(r"\W+", "-", figure.setting).strip("-")
-            key = f"{task}/{setting}/{figure.metric}"
+            setting = figure.setting + (", validation" if config.evaluate.split == "val" else "")
+            plain = re.sub(r"\W+", "-", setting).strip("-")
+            key = f"{task}/{plain}/{figure.metric}"
             run.log({key: figure.value, f"{key}-low": low, f"{key}-high": high}, step=0)
             record = Record(
                 model=model,
                 pretext=name,
                 task=task,
-                setting=figure.setting,
+                setting=setting,
                 metric=figure.metric,
                 value=round(figure.value, 2),
                 ci95=(round(low, 2), round(high, 2)),
@@ -76,7 +77,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
                 run_id=run.run_id,
             )
             records.append(record)
-            tqdm.write(f"{name} {task} {figure.setting}: {figure.metric} {figure.value:.2f} [{low:.2f}, {high:.2f}]")
+            tqdm.write(f"{name} {task} {setting}: {figure.metric} {figure.value:.2f} [{low:.2f}, {high:.2f}]")
         write_records(out / paths.results(name, task, seed).name, records)
         for path in sorted(out.iterdir()):
             run.artifact(path)
@@ -113,7 +114,7 @@ def _encoder(name: str, seed: int) -> tuple[Encoder, str]:
     return network, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}"
 
 
-def _measure(task: str) -> Callable[[Job, str], Iterator[Figure]]:
+def measurement(task: str) -> Callable[[Job, str], Iterator[Figure]]:
     """The code of a kind of task; imported for its own tasks only.
 
     Raises:

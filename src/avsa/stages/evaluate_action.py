@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from avsa.config import Config
 from avsa.data.action import ActionBatch, DenseClips, RandomClips, network_input
-from avsa.data.action_splits import ActionSet, ActionSplit, ActionVideo, data_set_name, parse_task, read_split
+from avsa.data.action_splits import ActionSet, ActionSplit, ActionVideo, data_set_name, held_out, parse_task, read_split
 from avsa.data.films import Films
 from avsa.data.loader import Loader
 from avsa.engine.loop import train
@@ -43,6 +43,8 @@ def evaluate_action(job: Job, task: str) -> Iterator[Figure]:
     require(job.encoder, task, "video", "video_dim")
     name, fold = parse_task(task)
     split = read_split(Path(job.config.evaluate.action.root), name, fold)
+    if job.config.evaluate.split == "val":
+        split = held_out(split)
     dataset = data_set_name(Path(job.config.evaluate.action.root), name)
     trained = _fine_tune(job, task, name, split)
     logits_VSC = _predict(job, trained, split)

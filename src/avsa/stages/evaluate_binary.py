@@ -53,7 +53,7 @@ def _frozen(job: Job, task: BinaryTask, chosen: list[Setting]) -> Iterator[tuple
     binary = job.config.evaluate.binary
     features = FrozenFeatures(job)
     train = features.of("train", binary.views_per_clip, job.seed)
-    test = features.of("test", binary.test_views_per_clip, job.seed + 1)
+    test = features.of(job.config.evaluate.split, binary.test_views_per_clip, job.seed + 1)
     features.log_use()
     for setting in chosen:
         found = probe(job.encoder, task, setting, train, test, binary, job.seed, job.device)

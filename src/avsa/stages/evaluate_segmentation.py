@@ -46,12 +46,12 @@ def evaluate_segmentation(job: Job, task: str) -> Iterator[Figure]:
     """
     chosen = job.config.evaluate.segmentation
     data = _Data(job, available_inputs(job))
-    train_loader, test_loader = data.loader("train"), data.loader("test")
+    train_loader, test_loader = data.loader("train"), data.loader(data.measured)
     example = data.encode(data.some_clips("train", 1))
     segmenters = build(data.inputs, job.encoder, example, len(data.classes.names), chosen, job.seed)
     train(segmenters, data.epochs(train_loader), chosen, partial(_log, job, task), data.precision)
     train_loader.close()
-    recordings = len({clip.source for clip in data.store("test")})
+    recordings = len({clip.source for clip in data.store(data.measured)})
     with data.precision():
         tallies = score(segmenters, data.crops(test_loader, 0, "test crops"), recordings, len(data.classes.names))
         shown = _shown(data, segmenters)
@@ -94,7 +94,7 @@ class _Data:
 
     def __init__(self, job: Job, inputs: list[SegmentationInput]) -> None:
         self.job, self.inputs = job, inputs
-        self.chosen = job.config.evaluate.segmentation
+        self.chosen, self.measured = job.config.evaluate.segmentation, job.config.evaluate.split
         views = job.config.views.model_copy(update={"fov_deg": self.chosen.fov_deg})
         self.augmented, self.plain = views, without_augmentation(views)
         self.views: Views = build_views(job.config).to(job.device)
@@ -173,7 +173,7 @@ def _log(job: Job, task: str, losses: Mapping[str, float], epoch: int) -> None:
 
 def _shown(data: _Data, segmenters: Mapping[SegmentationInput, Segmenter]) -> list[Segmented]:
     """Of some test clips the crop with the most classes, whatever is predicted there."""
-    batch = data.some_clips("test", SHOWN).to(data.job.device)
+    batch = data.some_clips(data.measured, SHOWN).to(data.job.device)
     crops, video_NKCTHW = data.encode(batch), data.views.video(batch)
     (N, K), middle = video_NKCTHW.shape[:2], (video_NKCTHW.shape[3] - 1) // 2
     mean, std = (torch.tensor(x, device=video_NKCTHW.device) for x in (PICTURE_MEAN, PICTURE_STD))

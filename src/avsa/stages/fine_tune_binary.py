@@ -39,7 +39,8 @@ def fine_tune(job: Job, task: BinaryTask, setting: Setting) -> Score:
     encoder, head = trained.model.encoder, trained.model.head
     plain = without_augmentation(config.views).model_copy(update={"crops": setting.crops})
     repeats, seed = binary.test_views_per_clip, job.seed + 1
-    loader = split_loader(job, "test", plain, batch=config.evaluate.batch, repeats=repeats, seed=seed, drop_last=False)
+    split, batch = config.evaluate.split, config.evaluate.batch
+    loader = split_loader(job, split, plain, batch=batch, repeats=repeats, seed=seed, drop_last=False)
     with autocast(device, config.engine.precision):
         found = extract(encoder, loader.epoch(0), trained.views, device, seed)
     generator = torch.Generator().manual_seed(job.seed)
