@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -106,7 +107,7 @@ def test_a_run_killed_at_its_very_beginning_still_gets_its_parameters(resolved: 
     with stage_run(resolved, "pretrain", "avc-0") as known:
         pass
     bare = known.client.create_run(known.client.get_run(known.run_id).info.experiment_id)
-    write_run_file(tmp_path / RUN_FILE, Run(known.client, bare.info.run_id, known.uri))
+    write_run_file(tmp_path / RUN_FILE, replace(known, run_id=bare.info.run_id))
     with stage_run(resolved, "pretrain", "avc-0", remembered=tmp_path / RUN_FILE) as run:
         assert run.run_id == bare.info.run_id
     params = run.client.get_run(run.run_id).data.params

@@ -9,13 +9,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.config import Phase as PhaseConfig
 from avsa.data.loader import ClipLoader
@@ -33,8 +32,9 @@ from avsa.models.checkpoint import load_into, save_network
 from avsa.models.network import AVSANetwork, build_network
 from avsa.resolve import Resolved, fingerprint
 from avsa.stages import paths
-from avsa.stages.inputs import build_views, digest
+from avsa.stages.inputs import build_views, digest, open_store
 from avsa.tasks.pretrain import PretrainTask, network_spec
+from avsa.tracking.phases import PhasePlan, phased
 from avsa.tracking.run import RUN_FILE, Run, Silent, stage_run, write_run_file
 
 
@@ -42,10 +42,11 @@ def run_init(resolved: Resolved, seed: int) -> None:
     """Write the untrained network of a seed."""
     config = resolved.config
     out = paths.checkpoint("untrained", seed)
-    with stage_run(resolved, "init", f"untrained-{seed}") as run:
+    with stage_run(resolved, "init", f"untrained-{seed}", arguments={"seed": seed}, writes=[out]) as run:
         network = build_network(network_spec(config.model, config.audio), seed)
         save_network(paths.network("untrained", seed), network, {"run": "untrained", "seed": seed})
         write_run_file(out / RUN_FILE, run)
+        run.checkpoint(f"untrained-{seed}", paths.network("untrained", seed), {"run": "untrained", "seed": seed})
 
 
 def run_pretrain(resolved: Resolved, name: str, start: str, seed: int) -> None:
@@ -74,6 +75,7 @@ class Training:
     state: Path  # folder of its checkpoints
     provenance: dict[str, Any]
     fit: Callable[[Tracker], None]  # trains the network in place; raises as `avsa.engine.loop.train`
+    plans: list[PhasePlan]  # what is known of its phases beforehand
 
 
 def prepare(config: Config, name: str, start: str, seed: int, device: torch.device) -> Training:
@@ -82,12 +84,13 @@ def prepare(config: Config, name: str, start: str, seed: int, device: torch.devi
     Raises:
         UserError: a missing or damaged input, a batch that cannot be split.
     """
-    store, phases = paths.clips(config), config.pretrain.runs[name]
+    phases = config.pretrain.runs[name]
     identity = fingerprint(
         *(config.views, config.audio, config.model, config.pretrain.model_dump(mode="json", exclude={"runs"})),
         [phase.model_dump(mode="json") for phase in phases],
         [config.engine.precision, config.engine.accumulate, distributed.world_size(), name, start, seed],
-        [digest(path) for path in (store / "manifest.jsonl", paths.statistics(config), paths.network(start, seed))],
+        [open_store(config).digest, *map(digest, (paths.statistics(config), paths.network(start, seed)))],
+        config.store.shuffle_shards,
     )
     network = build_network(network_spec(config.model, config.audio), seed)
     load_into(network, paths.network(start, seed))
@@ -109,7 +112,12 @@ def prepare(config: Config, name: str, start: str, seed: int, device: torch.devi
         )
 
     provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity}
-    return Training(network, paths.state(identity), provenance, fit)
+    lasts = accumulate(phase.epochs * (len(phase.loader) // config.engine.accumulate) for phase in ready)
+    plans = [
+        PhasePlan(f"{number} {phase.objective}", last, phase.model_dump(mode="json"))
+        for number, (phase, last) in enumerate(zip(phases, lasts, strict=True), start=1)
+    ]
+    return Training(network, paths.state(identity), provenance, fit, plans)
 
 
 def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torch.device) -> None:
@@ -117,15 +125,27 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
     if not distributed.is_main():
         training.fit(Silent())
         return
-    with stage_run(resolved, "pretrain", f"{name}-{seed}", remembered=training.state / RUN_FILE) as run:
+    out, network = paths.checkpoint(name, seed), paths.network(name, seed)
+    phases = resolved.config.pretrain.runs[name]
+    arguments = {"run": name, "from": start, "seed": seed}
+    with stage_run(
+        resolved,
+        "pretrain",
+        f"{name}-{seed}",
+        remembered=training.state / RUN_FILE,
+        arguments={**arguments, "curriculum": " > ".join(f"{phase.objective} {phase.epochs}" for phase in phases)},
+        reads=[paths.clips(resolved.config), paths.statistics(resolved.config), paths.checkpoint(start, seed)],
+        writes=[out],
+    ) as run:
         try:
-            training.fit(run)
+            with phased(run, training.plans) as tracker:
+                training.fit(tracker)
         except Interrupted as interrupted:
             raise SystemExit(interrupted.exit_code) from None
-        out = paths.checkpoint(name, seed)
-        save_network(paths.network(name, seed), training.network, training.provenance)
+        save_network(network, training.network, training.provenance)
         _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
+        run.checkpoint(f"{name}-{seed}", network, arguments)
         # What is done is kept by its outputs: started again, after a change of code, it trains.
         shutil.rmtree(training.state)
 
@@ -145,7 +165,7 @@ def _phase(
     )
     drawn = config.views.model_copy(update={"crops": phase.crops})
     loader: Loader = ClipLoader(
-        ClipStore(paths.clips(config), "train"),
+        open_store(config, "train"),
         drawn,
         seed=zlib.crc32(f"{name}/{seed}".encode()),  # a run that follows another sees new views, not the same again
         batch=phase.batch // config.engine.accumulate,
@@ -155,6 +175,7 @@ def _phase(
         rank=distributed.rank(),
         world_size=distributed.world_size(),
         pin_memory=device.type == "cuda",
+        shuffle_shards=config.store.shuffle_shards,
     )
     if phase.steps:
         loader = Stretch(loader, phase.steps * config.engine.accumulate)
@@ -166,14 +187,13 @@ def _phase(
 
 def _validation(config: Config, task: PretrainTask, device: torch.device) -> Callable[[], dict[str, float]] | None:
     """Scores held-out clips, the same views every time: does a sound's viewpoint stand out among its clip's own K?"""
-    splits = {clip.split for clip in ClipStore(paths.clips(config))}
-    if "val" not in splits or not config.engine.val_batches:
+    if "val" not in open_store(config).splits or not config.engine.val_batches:
         return None
     alone = copy.copy(task.objective)
     alone.gather = False  # every rank scores the same clips
     task = PretrainTask(task.model, task.views, alone)
     loader = ClipLoader(
-        ClipStore(paths.clips(config), "val"),
+        open_store(config, "val"),
         without_augmentation(config.views),
         batch=config.evaluate.batch,
         shuffle=False,
@@ -197,9 +217,8 @@ def _validation(config: Config, task: PretrainTask, device: torch.device) -> Cal
 
 
 def _write_curve(path: Path, run: Run) -> None:
-    """Loss and accuracies over steps, as the tracking store holds them: interrupted or not, each step once."""
-    names = [n for n in run.client.get_run(run.run_id).data.metrics if not n.startswith("system/")]
-    columns = {name: run.history(name) for name in sorted(names)}
+    """Loss and accuracies over steps, as they were recorded: interrupted or not, each step once."""
+    columns = run.curves()
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["step", *columns])

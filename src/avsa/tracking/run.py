@@ -1,162 +1,198 @@
-"""A stage as an MLflow run: what it ran with, what it measured, and how it ended."""
+"""A stage as an MLflow run: what it ran with, what it read, measured and wrote, and how it ended."""
 
 from __future__ import annotations
 
 import json
-import logging
 import os
-import subprocess
-import time
-from collections.abc import Iterator, Mapping
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from avsa.errors import UserError
+import yaml
+from tqdm import tqdm
+
 from avsa.resolve import Resolved
+from avsa.tracking.environment import code_version, environment, experiment_tags, source_tags
+from avsa.tracking.items import Item, stage_files
+from avsa.tracking.journal import JOURNAL, Journal, read_owner
+from avsa.tracking.names import run_name
+from avsa.tracking.process import this_process
+from avsa.tracking.recorder import Run, Silent
+from avsa.tracking.restored import note_made, record_restored
+from avsa.tracking.run_file import RUN_FILE, read_run_file, write_run_file
+from avsa.tracking.sender import Sender
+from avsa.tracking.store import Store, open_store, project_folder, public, refused, tracking_uri
+from avsa.tracking.system import SystemMetrics
 
 if TYPE_CHECKING:
+    import mlflow.entities
     from mlflow import MlflowClient
 
-RUN_FILE = "run.json"
-SQLITE = "sqlite:///"
+__all__ = ["RUN_FILE", "Run", "Silent", "read_run_file", "stage_run", "tracking_uri", "write_run_file"]
 
-
-@dataclass(frozen=True)
-class Run:
-    """An open MLflow run; satisfies the engine's tracker protocol."""
-
-    client: MlflowClient
-    run_id: str
-    uri: str
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Record several metrics of one step in one request."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self.client.log_batch(self.run_id, [Metric(key, float(value), now, step) for key, value in metrics.items()])
-
-    def flush(self) -> None:
-        """Nothing waits: every call is stored before it returns."""
-
-    def last_step(self, prefix: str = "") -> int:
-        """The last step that any metric whose name begins so was logged for, −1 where there is none.
-
-        System metrics are left out: they count seconds, not steps.
-        """
-        known = self.client.get_run(self.run_id).data.metrics
-        names = [name for name in known if name.startswith(prefix) and not name.startswith("system/")]
-        return max((m.step for name in names for m in self.client.get_metric_history(self.run_id, name)), default=-1)
-
-    def history(self, name: str) -> dict[int, float]:
-        """Step -> value of a metric."""
-        return {m.step: m.value for m in self.client.get_metric_history(self.run_id, name)}
-
-    def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a file with the run."""
-        self.client.log_artifact(self.run_id, str(path), folder)
-
-
-class Silent:
-    """The tracker of every rank but the first."""
-
-    run_id = ""
-
-    def log(self, metrics: Mapping[str, float], step: int) -> None:
-        """Nothing is recorded."""
-
-    def flush(self) -> None:
-        """Nothing waits."""
-
-    def last_step(self) -> int:
-        """Nothing was logged."""
-        return -1
-
-
-def tracking_uri(chosen: str, root: Path | None = None) -> str:
-    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder; a SQLite path is made absolute.
-
-    DVC runs some experiments in temporary copies of the project below ``.dvc/tmp/exps``, which it deletes: the folder
-    of the project itself is meant.
-    """
-    folder = (root or Path.cwd()).resolve()
-    copies = (path for path in folder.parents if path.parts[-3:] == (".dvc", "tmp", "exps"))
-    folder = next((path.parents[2] for path in copies), folder)
-    uri = chosen or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
-    return f"{SQLITE}{folder / uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else uri
+T = TypeVar("T")
+SPOOL = Path("runs/spool")
+PROCESS, PARENT = "avsa.process", "mlflow.parentRunId"
+KILLED_WAIT_S = 10.0  # who sends SIGTERM sends SIGKILL soon
 
 
 @contextmanager
-def stage_run(resolved: Resolved, stage: str, name: str, remembered: Path | None = None) -> Iterator[Run]:
+def stage_run(
+    resolved: Resolved,
+    stage: str,
+    name: str,
+    remembered: Path | None = None,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    reads: Sequence[Path] = (),
+    writes: Sequence[Path] = (),
+) -> Iterator[Run]:
     """Open the MLflow run of a stage; its status tells how the block ended.
 
-    FINISHED; KILLED on an interrupt (Ctrl-C, SIGTERM); FAILED on any other exception.
+    FINISHED; KILLED on an interrupt (Ctrl-C, SIGTERM); FAILED on any other exception, with its traceback and the files
+    that the exception names as evidence. A store that goes away meanwhile stops nothing.
 
     Args:
         resolved: the configuration; recorded as the artifact ``config.yaml`` and as params ``cfg.*``.
         stage: the verb, recorded as the tag ``avsa.stage``.
-        name: what the run is called.
+        name: what the run is called, beside what tells it from others of that name.
         remembered: a file that keeps the run's id across interruptions; where it exists, that run is continued, unless
             the store does not have it any more.
+        arguments: of the verb, recorded as params ``arg.*``.
+        reads: what the verb reads and, ``writes``, what it writes. Recorded with DVC's hashes; where DVC started the
+            process, dvc.yaml says what they are instead.
 
     Raises:
-        UserError: the tracking store cannot be reached.
+        UserError: the tracking store cannot be reached at the beginning.
     """
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    uri = tracking_uri(resolved.config.tracking.uri)
-    mlflow.set_tracking_uri(uri)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces every monitor and migration
-    _check_local(uri)
+    store = open_store(resolved.config.tracking)
     try:
-        client = mlflow.MlflowClient()
-        if mlflow.get_experiment_by_name(resolved.config.tracking.experiment) is None:
-            mlflow.create_experiment(resolved.config.tracking.experiment, artifact_location=_artifacts(uri))
-        mlflow.set_experiment(resolved.config.tracking.experiment)
-        again = _remembered(client, remembered, uri) if remembered else None
-        active = mlflow.start_run(run_id=again, run_name=None if again else name, log_system_metrics=True)
+        run, known = _open(store, resolved, stage, name, remembered)
     except (MlflowException, OSError) as error:
-        raise UserError(f"{uri}: the tracking store cannot be used: {' '.join(str(error).split())[:200]}") from None
-    run = Run(client, active.info.run_id, uri)
+        raise refused(store.uri, error) from None
+    system = SystemMetrics(run.log, began_s=known.info.start_time / 1000)
     status = "FAILED"
     try:
         if remembered:
             write_run_file(remembered, run)
-        flat = {f"cfg.{key}": str(value)[:6000] for key, value in resolved.flat().items()}
-        known = active.data.params  # a continued run keeps what it began with: params cannot change
-        if missing := {key: value for key, value in flat.items() if key not in known}:
-            mlflow.log_dict(resolved.config.model_dump(mode="json"), "config.yaml")
-            mlflow.log_params(missing)
-        mlflow.set_tags({"avsa.stage": stage, **_code_version(), **_dvc_stage()})
+        _describe(run, known, resolved, arguments or {})
+        files = _tried("what it reads", lambda: stage_files(reads, writes))
+        if files:
+            run.items(_tried("what it reads", files.inputs) or [])
         yield run
+        if files:
+            made = _tried("what it wrote", files.outputs) or []
+            run.items(made)
+            _look_around(run, files.root, made)
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
+    except BaseException as error:
+        status = ended_by(error)
+        if status == "FAILED":
+            _explain(run, error, store.uri)
         raise
     finally:
-        mlflow.end_run(status)
+        system.close()
+        run.status(status)
+        _close(run, status, resolved.config.tracking.wait_s)
 
 
-def write_run_file(path: Path, run: Run) -> None:
-    """Say beside a stage's output which run made it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"run_id": run.run_id, "tracking_uri": run.uri}, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+def ended_by(error: BaseException) -> str:
+    """The status of a run that ends with this exception."""
+    return "KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED"
 
 
-def read_run_file(path: Path) -> dict[str, str] | None:
-    """The content of a run file, or None where there is none; :class:`UserError` if it is damaged."""
+def spool() -> Path:
+    """Where journals lie: one folder per run that has not ended, or whose entries the store does not have yet."""
+    return project_folder() / SPOOL
+
+
+def last_steps(run: mlflow.entities.Run) -> dict[str, int]:
+    """Metric -> the last step the store has; MLflow's public API gives that only with the whole history."""
+    return {metric.key: metric.step for metric in run.data._metric_objs}
+
+
+def _open(
+    store: Store, resolved: Resolved, stage: str, name: str, remembered: Path | None
+) -> tuple[Run, mlflow.entities.Run]:
+    """The run, begun or continued, and what the store knows of it."""
+    client, uri = store.client, public(store.uri)
+    process = {"uri": uri, **this_process()}
+    tags = {"avsa.stage": stage, PROCESS: json.dumps(process), **source_tags(), **code_version(), **experiment_tags()}
+    launched = os.environ.pop("MLFLOW_RUN_ID", None)  # by `mlflow run`, of one stage or of a whole pipeline
+    again = _remembered(client, remembered, uri) if remembered else None
+    if launched and "DVC_STAGE" in os.environ:
+        tags[PARENT] = launched
+    elif launched and not again:
+        again = launched
+    if again:
+        client.update_run(again, "RUNNING")
+        known = client.get_run(again)
+    else:
+        known = client.create_run(store.experiment_id, tags=tags, run_name=run_name(name, resolved, tags))
+    run_id, folder = known.info.run_id, spool() / known.info.run_id
+    whole = again is None or ((folder / JOURNAL).exists() and bool((read_owner(folder) or {}).get("whole")))
+    journal = Journal(folder, {**process, "whole": whole})
+    sender = Sender(journal, client)
+    run = Run(run_id, uri, client, known.info.experiment_id, journal, sender, whole, last_steps(known))
+    run.tags({**tags, **environment()})
+    return run, known
+
+
+def _describe(run: Run, known: mlflow.entities.Run, resolved: Resolved, arguments: Mapping[str, Any]) -> None:
+    """Configuration and arguments. A continued run keeps what it began with: params cannot change."""
+    values = {f"cfg.{key}": value for key, value in resolved.flat().items()}
+    values["cfg.tracking.uri"] = public(resolved.config.tracking.uri)
+    values |= {f"arg.{key}": value for key, value in arguments.items()}
+    recorded = {key for entry in run.journal.entries() if entry["kind"] == "params" for key in entry["params"]}
+    missing = {key: value for key, value in values.items() if key not in recorded | known.data.params.keys()}
+    if missing:
+        config = resolved.config.model_dump(mode="json")
+        config["tracking"]["uri"] = public(config["tracking"]["uri"])
+        run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        run.params(missing)
+
+
+def _explain(run: Run, error: BaseException, uri: str) -> None:
+    """Why it failed: the traceback, and files that the exception names."""
+    run.text("traceback.txt", "".join(traceback.format_exception(error)).replace(uri, public(uri)))
+    for path in getattr(error, "evidence", ()):
+        if path.exists():
+            run.artifact(path, "evidence")
+
+
+def _look_around(run: Run, root: Path, made: Sequence[Item]) -> None:
+    """Of a stage that DVC started: what it made, and what DVC restored before it."""
+    stage = os.environ.get("DVC_STAGE")
+    if stage:
+        note_made(root, stage, made)
+        _tried("what DVC restored", lambda: record_restored(root, run.client, run.experiment_id, stage))
+
+
+def _close(run: Run, status: str, wait_s: float) -> None:
+    settled = run.sender.settle(min(wait_s, KILLED_WAIT_S) if status == "KILLED" else wait_s)
+    run.sender.close()
+    if not settled:
+        where = run.journal.folder
+        _warn(f"the tracking store is away: the rest of run {run.run_id} waits in {where}; send it: avsa doctor --runs")
+    run.journal.close(delete=settled and status != "KILLED")  # a killed run may go on
+
+
+def _tried(what: str, look: Callable[[], T]) -> T | None:
+    """Bookkeeping never ends a run: what cannot be looked up is missing, with a line."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {"run_id": content["run_id"], "tracking_uri": content["tracking_uri"]}
-    except FileNotFoundError:
+        return look()
+    except Exception as error:
+        _warn(f"{what} is not recorded: {' '.join(str(error).split())[:200]}")
         return None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path}: not a run file: delete it") from None
+
+
+def _warn(text: str) -> None:
+    tqdm.write(f"warning: {text}", file=sys.stderr)
 
 
 def _remembered(client: MlflowClient, path: Path, uri: str) -> str | None:
@@ -168,39 +204,7 @@ def _remembered(client: MlflowClient, path: Path, uri: str) -> str | None:
         return None
     try:
         return old["run_id"] if client.get_run(old["run_id"]).info.lifecycle_stage == "active" else None
-    except MlflowException:
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
         return None
-
-
-def _check_local(uri: str) -> None:
-    """Refuse at once a SQLite file that cannot be used; MLflow would try it again for minutes."""
-    if not uri.startswith(SQLITE):
-        return
-    path = Path(uri.removeprefix(SQLITE))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:  # an empty file is an empty database
-            file.seek(0)
-            head = file.read(16)
-    except OSError as error:
-        raise UserError(f"{uri}: the tracking store cannot be used: {error.strerror}") from None
-    if head not in (b"", b"SQLite format 3\0"):
-        raise UserError(f"{uri}: the tracking store cannot be used: not a SQLite database")
-
-
-def _artifacts(uri: str) -> str | None:
-    """Artifacts of a local store lie beside its database, not in whatever folder a command was started in."""
-    return (Path(uri.removeprefix(SQLITE)).parent / "mlartifacts").as_uri() if uri.startswith(SQLITE) else None
-
-
-def _code_version() -> dict[str, Any]:
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(["git", "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"git.commit": commit, "git.dirty": bool(changes.stdout.strip())}
-
-
-def _dvc_stage() -> dict[str, str]:
-    return {"dvc.stage": os.environ["DVC_STAGE"]} if "DVC_STAGE" in os.environ else {}
