@@ -1,4 +1,3 @@
-import copy
 import multiprocessing
 import os
 import signal
@@ -12,7 +11,7 @@ import pytest
 import torch
 from data_clips import ordinary_clip, write_store
 
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import MANIFEST, Clip, ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
 from avsa.data.loader import ClipLoader
@@ -121,11 +120,12 @@ def test_closing_ends_the_workers_and_the_next_epoch_starts_new_ones(store: Clip
     assert_same(epochs(loader, 0), before)
 
 
-def test_clips_of_one_recording_share_its_number(store: ClipStore) -> None:
+def test_clips_of_one_recording_share_its_number(store: ClipStore, tmp_path: Path) -> None:
     names = ["a.mp4", "b.mp4", "a.mp4", "c.mp4", "b.mp4", *(f"{i}.mp4" for i in range(5))]
-    cut = copy.copy(store)
-    cut.clips = [clip.model_copy(update={"source": name}) for clip, name in zip(store.clips, names, strict=True)]
-    loader = ClipLoader(cut, VIEWS, batch=5, moments=2, shuffle=False)
+    clips = [clip.model_copy(update={"source": name}) for clip, name in zip(store, names, strict=True)]
+    (tmp_path / MANIFEST).write_text("".join(clip.model_dump_json() + "\n" for clip in clips))
+    (tmp_path / "shard-00000.tar").symlink_to(Path(store.root, "shard-00000.tar").absolute())
+    loader = ClipLoader(ClipStore(tmp_path), VIEWS, batch=5, moments=2, shuffle=False)
     assert next(loader.epoch(0)).source_N.tolist() == [0, 0, 1, 1, 0, 0, 2, 2, 1, 1]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
@@ -22,6 +23,7 @@ from avsa.data.sound import audio_samples
 from avsa.errors import UserError
 
 log = logging.getLogger(__name__)
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,12 @@ class ClipExamples(Dataset[Batch]):
         self.store, self.views, self.seed, self.moments = store, views, seed, moments
         self.sample = ViewSampler(views)
         self.clip = store[0]
-        sources = {source: i for i, source in enumerate(dict.fromkeys(clip.source for clip in store))}
-        self.source = torch.tensor([sources[clip.source] for clip in store])
         self.usable = usable_clips(store, views, moments)
+
+    @property
+    def shards(self) -> Ints:
+        """The number of the shard of each usable clip."""
+        return self.store.columns["shard"][self.usable].astype(np.int64)
 
     def __getitems__(self, examples: list[Example]) -> Batch | Failure:
         try:
@@ -77,6 +82,7 @@ class ClipExamples(Dataset[Batch]):
         foa_NCS = _shared((N, 4, samples), torch.float32)
         y, uv, foa = y_NTHW.numpy(), uv_NT2hw.numpy(), foa_NCS.numpy()
         rgb, draws, ids = [], [], []
+        clips = np.array([example.clip for example in examples])
         for i, example in enumerate(examples):
             clip = self.store[example.clip]
             key = (self.seed, example.epoch, example.repeat, example.clip)
@@ -105,31 +111,34 @@ class ClipExamples(Dataset[Batch]):
             mirror_NK=torch.stack([draw.mirror_K for draw in draws]),
             jitter_NK4=torch.stack([draw.jitter_K4 for draw in draws]),
             gain_N=torch.stack([draw.gain for draw in draws]),
-            clip_N=torch.tensor([example.clip for example in examples]).repeat_interleave(self.moments),
-            source_N=self.source[[example.clip for example in examples]].repeat_interleave(self.moments),
+            clip_N=torch.from_numpy(clips).repeat_interleave(self.moments),
+            source_N=torch.from_numpy(self.store.columns["source"][clips]).long().repeat_interleave(self.moments),
             moment_N=torch.arange(self.moments).repeat(len(examples)),
             ids=ids,
         )
 
 
-def usable_clips(store: ClipStore, views: Views, moments: int) -> list[int]:
+def usable_clips(store: ClipStore, views: Views, moments: int) -> Ints:
     """Indices of the clips that are long enough for the moments asked for; a warning says if some are not.
 
     Raises:
         UserError: the clips' sizes or rates differ, or all are too short.
     """
-    usable, form = [], ("width", "height", "fps", "sample_rate")
-    for index, clip in enumerate(store.clips):
-        for name in form:
-            if getattr(clip, name) != getattr(store[0], name):
-                raise UserError(
-                    f"clip {clip.id} has {name} {getattr(clip, name)}, clip {store[0].id} has {getattr(store[0], name)}"
-                    ": ingest all clips of a store with the same settings"
-                )
-        first, last = window_range(clip, views)
-        if last - first + 1 >= moments:
-            usable.append(index)
-    if not usable:
+    columns, forms = store.columns, store.columns.forms
+    first_form = forms[columns["form"][0]]
+    for name in ("width", "height", "fps", "sample_rate"):
+        differs = np.array([getattr(form, name) != getattr(first_form, name) for form in forms])
+        if len(others := np.flatnonzero(differs[columns["form"]])):
+            other = store[int(others[0])]
+            raise UserError(
+                f"clip {other.id} has {name} {getattr(other, name)}, clip {store[0].id} has {getattr(first_form, name)}"
+                ": ingest all clips of a store with the same settings"
+            )
+    lengths = columns.rows[["frames", "duration_s"]]
+    _, example, which = np.unique(lengths, return_index=True, return_inverse=True)
+    ranges = [window_range(store[int(index)], views) for index in example]
+    usable = np.flatnonzero(np.array([last - first + 1 >= moments for first, last in ranges])[which])
+    if not len(usable):
         raise UserError(
             f"no clip of {store.root} is long enough for {moments} moment(s) of {views.frames} frames and "
             f"{views.audio_s:g} s of sound"

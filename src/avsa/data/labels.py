@@ -62,10 +62,10 @@ def read_classes(store: ClipStore, chosen: str = "") -> Classes:
     """
     path = store.root / "classes.json"
     try:
-        named = json.loads(path.read_text(encoding="utf-8"))
+        if (text := store.beside("classes.json")) is None:
+            raise UserError(f"{path}: no such file: it names the classes of the label maps")
+        named = json.loads(text)
         things, names = len(named["things"]), [str(name) for name in [*named["things"], *named["stuff"]]]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: it names the classes of the label maps") from None
     except (ValueError, KeyError, TypeError):
         raise UserError(f'{path}: {{"things": [names], "stuff": [names]}} is expected') from None
     ids = _read_ids(Path(chosen), len(names)) if chosen else list(range(len(names)))

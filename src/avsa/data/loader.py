@@ -1,31 +1,36 @@
 """Batches of a clip store for training: the same ones whatever the workers, the ranks and the interruptions."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from avsa.clips.store import ClipStore
-from avsa.config import Views
+from avsa.config import Store, Views
 from avsa.data.batch import Batch
 from avsa.data.dataset import ClipExamples, Example, Failure
+from avsa.data.shuffle import shuffled
 from avsa.errors import UserError
 
 B = TypeVar("B")
+Ints = npt.NDArray[np.int64]
 
 
 class Steps(Sampler[list[Example]]):
     """This rank's examples of each step of an epoch.
 
-    An epoch passes over the clips `repeats` times; no clip is twice in a step. The global batch of a step is cut into
-    `world_size` runs of (almost) equal length, so that the ranks' batches in order are one process's batch.
+    An epoch passes over the clips `repeats` times; no clip is twice in a step. A shuffled pass takes the clips of
+    `together` shards at a time (`avsa.data.shuffle`); clips without shards are mixed all together. The global batch of
+    a step is cut into `world_size` runs of (almost) equal length, so that the ranks' batches in order are one process's
+    batch.
     """
 
     def __init__(
         self,
-        clips: list[int],
+        clips: Sequence[int] | Ints,
         batch: int,
         *,
         seed: int,
@@ -34,8 +39,11 @@ class Steps(Sampler[list[Example]]):
         drop_last: bool,
         rank: int,
         world_size: int,
+        shards: Ints | None = None,
+        together: int = 1,
     ) -> None:
-        self.clips, self.batch, self.seed, self.repeats = clips, batch, seed, repeats
+        self.clips, self.batch, self.seed, self.repeats = np.asarray(clips, np.int64), batch, seed, repeats
+        self.shards, self.together = np.zeros_like(self.clips) if shards is None else shards, together
         self.shuffle, self.drop_last, self.rank, self.world_size = shuffle, drop_last, rank, world_size
         self.in_pass = len(clips) // batch if drop_last else -(-len(clips) // batch)
         self.epoch, self.start = 0, 0
@@ -46,9 +54,10 @@ class Steps(Sampler[list[Example]]):
     def __iter__(self) -> Iterator[list[Example]]:
         epoch, start = self.epoch, self.start
         for repeat in range(start // self.in_pass, self.repeats):
-            order = np.asarray(self.clips)
+            order = self.clips
             if self.shuffle:
-                order = np.random.default_rng((self.seed, epoch, repeat)).permutation(order)
+                generator = np.random.default_rng((self.seed, epoch, repeat))
+                order = shuffled(order, self.shards, self.together, generator)
             for step in range(max(0, start - repeat * self.in_pass), self.in_pass):
                 together = order[step * self.batch : (step + 1) * self.batch]
                 mine = np.array_split(together, self.world_size)[self.rank]
@@ -69,6 +78,7 @@ class Loader(Generic[B]):
         shuffle, drop_last: on for training; off for every clip in its order (then the last batch is smaller).
         workers: decoding processes; 0 decodes in this one.
         pin_memory: for copies to a GPU.
+        shards: the shard of each item, where a shuffled pass is to take `shuffle_shards` of them at a time.
 
     Raises:
         UserError: fewer clips than a batch, a batch that ranks cannot share.
@@ -77,7 +87,7 @@ class Loader(Generic[B]):
     def __init__(
         self,
         examples: Dataset[B],
-        items: list[int],
+        items: Sequence[int] | Ints,
         where: object,
         *,
         batch: int,
@@ -89,6 +99,8 @@ class Loader(Generic[B]):
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        shards: Ints | None = None,
+        shuffle_shards: int = Store().shuffle_shards,
     ) -> None:
         if batch % world_size:
             raise UserError(f"a batch of {batch} clips cannot be shared equally by {world_size} ranks")
@@ -103,6 +115,8 @@ class Loader(Generic[B]):
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            shards=shards,
+            together=shuffle_shards,
         )
         self._dataset, self.workers, self.pin_memory = examples, workers, pin_memory
         self._loader: DataLoader[Any] | None = None
@@ -176,6 +190,7 @@ class ClipLoader(Loader[Batch]):
         rank: int = 0,
         world_size: int = 1,
         pin_memory: bool = False,
+        shuffle_shards: int = Store().shuffle_shards,
     ) -> None:
         self.examples = ClipExamples(store, views, seed, moments)
         super().__init__(
@@ -191,6 +206,8 @@ class ClipLoader(Loader[Batch]):
             rank=rank,
             world_size=world_size,
             pin_memory=pin_memory,
+            shards=self.examples.shards,
+            shuffle_shards=shuffle_shards,
         )
 
 

@@ -59,11 +59,11 @@ def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
 
 def run_stats(resolved: Resolved, jobs: int = 1) -> None:
     """Measure the audio features of the training split."""
-    from avsa.clips.store import ClipStore
     from avsa.data.statistics import compute_statistics
+    from avsa.stages.inputs import open_store
 
     config = resolved.config
-    store = ClipStore(paths.clips(config), "train")
+    store = open_store(config, "train")
     with stage_run(resolved, "stats", "stats"):
         compute_statistics(store, config.views, config.audio, 0, paths.statistics(config), jobs=jobs)
 

@@ -24,9 +24,8 @@ from avsa.data.views import PICTURE_MEAN, PICTURE_STD, Views, without_augmentati
 from avsa.engine.precision import autocast
 from avsa.errors import UserError
 from avsa.report.segments import Segmented, confusion_picture, segments_picture
-from avsa.stages import paths
 from avsa.stages.abilities import check_hearing, translates
-from avsa.stages.inputs import build_views
+from avsa.stages.inputs import build_views, open_store
 from avsa.stages.job import Figure, Job
 from avsa.tasks.iou import Tally, class_iou, measure
 from avsa.tasks.segmentation import NEEDS, Crops, Segmenter, build, encode, predict, score, train
@@ -103,7 +102,7 @@ class _Data:
 
     def store(self, split: str) -> ClipStore:
         """The clips of a split."""
-        return ClipStore(paths.clips(self.job.config), split)
+        return open_store(self.job.config, split)
 
     def loader(self, split: str) -> Loader[LabelledBatch]:
         """Training crops are augmented and in random order; test crops are the same for all networks of a seed."""
@@ -120,13 +119,15 @@ class _Data:
             shuffle=training,
             drop_last=False,
             workers=config.engine.workers,
+            shards=examples.shards,
+            shuffle_shards=config.store.shuffle_shards,
         )
 
     def some_clips(self, split: str, count: int) -> LabelledBatch:
         """A window of each of some clips that are spread over a split, as the test sees them."""
         examples = LabelledExamples(self.classes, self.store(split), self.plain, self.job.seed + 1, 1)
         spread = np.linspace(0, len(examples.usable) - 1, min(count, len(examples.usable))).round().astype(int)
-        return examples.batch([Example(0, 0, examples.usable[i]) for i in spread])
+        return examples.batch([Example(0, 0, int(examples.usable[i])) for i in spread])
 
     def encode(self, batch: LabelledBatch) -> Crops:
         """What the heads see of a batch."""

@@ -18,7 +18,7 @@ from avsa.models.encoder import identity
 from avsa.resolve import fingerprint
 from avsa.stages import paths
 from avsa.stages.frozen_features import split_loader
-from avsa.stages.inputs import build_views, digest
+from avsa.stages.inputs import build_views, digest, open_store
 from avsa.stages.job import Job
 from avsa.tasks.binary import BinaryTask, Score, Setting, extract, score, sides
 from avsa.tasks.fine_tune import FineTuneTask
@@ -60,7 +60,7 @@ def _train(job: Job, task: BinaryTask, setting: Setting) -> FineTuneTask:
     trained = FineTuneTask(job.encoder, task, setting, build_views(config).to(job.device), example, seed)
     falls = [epoch * (len(loader) // config.engine.accumulate) for epoch in binary.milestones]
     phase = Phase(f"{task}, {setting}", trained, loader, binary.epochs, stepwise(binary.lr[0], falls))
-    data = [digest(paths.clips(config) / "manifest.jsonl"), digest(paths.statistics(config))]
+    data = [open_store(config).digest, digest(paths.statistics(config))]
     name = fingerprint(
         *(job.checkpoint, identity(job.encoder), task, str(setting), binary, views, config.audio, data, seed),
         [config.engine.precision, config.engine.accumulate],

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from avsa.clips.store import ClipStore
 from avsa.config import Views
 from avsa.data.feature_cache import FeatureCache, Fetched
 from avsa.data.loader import ClipLoader
@@ -17,7 +16,7 @@ from avsa.engine.precision import autocast, has_bf16
 from avsa.models.encoder import identity
 from avsa.resolve import fingerprint
 from avsa.stages import paths
-from avsa.stages.inputs import build_views, digest
+from avsa.stages.inputs import build_views, digest, open_store
 from avsa.stages.job import Job
 from avsa.tasks.binary import Features, extract
 
@@ -71,7 +70,7 @@ class FrozenFeatures:
         config, device = self.job.config, self.job.device
         package = Path(__file__).parents[1]
         code = [file for room in CODE for file in ([package / room] if "." in room else (package / room).rglob("*.py"))]
-        data = [paths.clips(config) / "manifest.jsonl", paths.statistics(config)]
+        clips = open_store(config).digest
         bf16 = config.engine.precision == "bf16" and has_bf16(device)
         hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
         return fingerprint(
@@ -83,7 +82,7 @@ class FrozenFeatures:
                 config.evaluate.batch,
             ),
             *(split, repeats, seed),
-            [digest(path) for path in (*data, *sorted(code))],
+            [clips, *(digest(path) for path in (paths.statistics(config), *sorted(code)))],
             [bf16, hardware, torch.__version__, torch.get_num_threads()],  # arithmetic, to the last bit
         )
 
@@ -93,7 +92,7 @@ def split_loader(
 ) -> ClipLoader:
     """The batches of a split."""
     return ClipLoader(
-        ClipStore(paths.clips(job.config), split),
+        open_store(job.config, split),
         views,
         seed=seed,
         batch=batch,
@@ -101,4 +100,5 @@ def split_loader(
         workers=job.config.engine.workers,
         drop_last=drop_last,
         pin_memory=job.device.type == "cuda",
+        shuffle_shards=job.config.store.shuffle_shards,
     )

@@ -13,16 +13,26 @@ from avsa.errors import UserError
 from avsa.stages import paths
 
 
+def open_store(config: Config, split: str | None = None) -> ClipStore:
+    """The clips of a split, or of all, where the configuration says that they are.
+
+    Raises:
+        UserError: as `ClipStore`.
+    """
+    return ClipStore(config.store.address or paths.clips(config), split, config.store)
+
+
 def build_views(config: Config) -> Views:
     """The views of the configuration, normalised with the data set's statistics.
 
     Raises:
         UserError: clips of other rates than the configuration's; no statistics, or those of other features.
     """
-    clip, clips = ClipStore(paths.clips(config))[0], config.clips
+    store, clips = open_store(config), config.clips
+    clip = store[0]
     if (clip.fps, clip.sample_rate) != (clips.fps, clips.sample_rate):
         raise UserError(
-            f"{paths.clips(config)} holds clips of {clip.fps:g} frames and {clip.sample_rate} samples a second, but "
+            f"{store.root} holds clips of {clip.fps:g} frames and {clip.sample_rate} samples a second, but "
             f"clips.fps is {clips.fps:g} and clips.sample_rate {clips.sample_rate}: ingest with the same --base"
         )
     sample_rate = clip.sample_rate

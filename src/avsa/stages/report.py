@@ -22,6 +22,7 @@ from avsa.report.table import Table
 from avsa.report.tables import paper_tables
 from avsa.resolve import Resolved
 from avsa.stages import paths
+from avsa.stages.inputs import open_store
 from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
 
 
@@ -48,7 +49,7 @@ def _report(config: Config, run: Run) -> None:
     for old in paths.PICTURES.glob("*.png"):
         old.unlink()
     _copy_curves(config)
-    store = ClipStore(paths.clips(config))
+    store = open_store(config)
     tables = paper_tables(records, config.pipeline.checkpoints, config.audio.kind)
     shown = {record for table in tables for record in table.records}
     page = Page(
