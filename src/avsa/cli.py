@@ -90,6 +90,21 @@ def motion(params: Params = None, base: Base = None, set_: Set = None, jobs: Job
 
 
 @app.command()
+def download(
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Try so many videos at most.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Try also those that were gone, private, ...")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="Only say what is there and what is missing.")] = False,
+) -> None:
+    """Fetch the videos of data/lists/<dataset>. Interrupted, or run again, it goes on with what may still come."""
+    from avsa.stages.download import run_download
+
+    run_download(_resolve(params, base, set_), limit, again, summary)
+
+
+@app.command()
 def ingest(
     params: Params = None,
     base: Base = None,
