@@ -33,7 +33,8 @@ ALLOWED = {
     "tracking": BASE | {"resolve"},
     "sweep": BASE | {"resolve", "tracking", "stages"},
     "report": BASE | {"geometry", "ambisonics", "features", "clips", "data"},
-    "cli": BASE | {"resolve", "stages", "sweep"},
+    "verbs": BASE | {"resolve", "stages", "sweep"},
+    "cli": BASE | {"resolve", "stages", "sweep", "verbs"},
     "__main__": {"cli"},
 }
 """Stages may import every room but the command line."""

@@ -10,31 +10,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from avsa.errors import UserError
-from avsa.resolve import Resolved, resolve
-
-app = typer.Typer(
-    help="Audio-visual spatial alignment: self-supervised learning from 360° video with first-order ambisonics. "
-    "Values come from params.yaml; `avsa config` shows them all. The pipeline of these verbs is run by `dvc repro`. "
-    "With --debug, an error shows its traceback.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-Params = Annotated[Path | None, typer.Option("--params", help="The file that chooses; params.yaml by default.")]
-Base = Annotated[str | None, typer.Option("--base", help="An overlay in place of the one params.yaml names.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, sampling and heads.")]
-
-
-def _processes(jobs: int) -> int:
-    if jobs < 1 and jobs != -1:
-        raise typer.BadParameter("give a number of processes, or -1 for one per core")
-    return jobs
-
-
-Jobs = Annotated[int, typer.Option("--jobs", callback=_processes, help="Processes; -1 is one per core.")]
+from avsa.resolve import resolve
+from avsa.verbs import records
+from avsa.verbs.options import Base, Jobs, Params, Seed, Set, app
+from avsa.verbs.options import resolved as _resolve
 
 
 @app.command()
@@ -111,11 +90,25 @@ def ingest(
     set_: Set = None,
     jobs: Jobs = -1,
     source: Annotated[Path | None, typer.Option(help="Folder of recordings; data/raw/<dataset> by default.")] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(envvar="AVSA_CLUSTER", metavar="tcp://HOST:PORT", help="Convert on a Dask scheduler's workers."),
+    ] = None,
 ) -> None:
     """Check recordings and cut them into the clip store; what fails is listed in refused.jsonl with the reason."""
     from avsa.stages.data import run_ingest
 
-    run_ingest(_resolve(params, base, set_), source, jobs)
+    run_ingest(_resolve(params, base, set_), source, jobs, cluster)
+
+
+@app.command()
+def verify(
+    store: Annotated[Path, typer.Argument(help="A clip store, such as data/clips/synth360.")], jobs: Jobs = -1
+) -> None:
+    """Read a clip store from end to end and compare every byte with the manifest; exit code 2 where one differs."""
+    from avsa.clips.verify import verify
+
+    typer.echo(verify(store, jobs))
 
 
 @app.command()
@@ -194,14 +187,25 @@ def convert(
 
 @app.command()
 def inspect(
-    source: Annotated[Path, typer.Argument(help="A 360° video (sound in it or beside it), or a folder of them.")],
-    output: Annotated[Path, typer.Argument(help=".mp4 for one video, .png for a folder.")],
+    source: Annotated[Path, typer.Argument(help="A 360° video, a folder of them, or a clip store.")],
+    output: Annotated[
+        Path | None,
+        typer.Argument(help=".mp4 for a video, .png for a folder, .html for a store; in reports/ if left out."),
+    ] = None,
     order: Annotated[str, typer.Option(help="Channel order of a video's sound: acn-sn3d, fuma, ...")] = "acn-sn3d",
+    raw: Annotated[Path | None, typer.Option(help="A store's recordings; data/raw/<name> by default.")] = None,
+    params: Params = None,
+    base: Base = None,
+    set_: Set = None,
 ) -> None:
-    """Look at data: a video with its sound's power map over the panorama, or a contact sheet of a folder."""
-    from avsa.stages.data import run_inspect
+    """Look at data: a video with its sound's power map, a contact sheet of a folder, the data sheet of a clip store."""
+    from avsa.stages.inspect import run_inspect
 
-    run_inspect(source, output, order)
+    typer.echo(run_inspect(_resolve(params, base, set_).config, source, output, order, raw))
+
+
+for verb in records.VERBS:
+    app.command()(verb)
 
 
 def main() -> None:
@@ -233,7 +237,3 @@ def _one_line(error: UserError | OSError) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())
-
-
-def _resolve(params: Path | None, base: str | None, overrides: list[str] | None) -> Resolved:
-    return resolve(params, overrides or (), base)

@@ -1,4 +1,4 @@
-"""The stages that make data: ``synth``, ``segment``, ``ingest``, ``stats``; and ``inspect``, which looks at it."""
+"""The stages that make data: ``synth``, ``segment``, ``motion``, ``ingest``, ``stats``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def run_synth(resolved: Resolved, jobs: int) -> None:
     """Render synth360 into the raw folder."""
     from avsa.acquire.synth.dataset import render_dataset
 
-    with stage_run(resolved, "synth", "synth"):
+    with stage_run(resolved, "synth", "synth", writes=[paths.raw(resolved.config)]):
         render_dataset(resolved.config.synth, paths.raw(resolved.config), jobs)
 
 
@@ -30,7 +30,7 @@ def run_segment(resolved: Resolved, source: Path | None, output: Path | None, ov
     on_gpu = config.engine.device != "cpu" and torch.cuda.is_available()
     if config.engine.device == "cuda" and not on_gpu:
         raise UserError("engine.device is cuda but PyTorch sees no GPU: set engine.device to auto or cpu")
-    with stage_run(resolved, "segment", "segment") as run:
+    with stage_run(resolved, "segment", "segment", reads=[raw], writes=[out]) as run:
         summary = segment(raw, out, config.segment, config.clips.height, "cuda" if on_gpu else "cpu", overwrite, jobs)
         refused = len(summary.refused)
         run.log({"maps": summary.maps, "ignored": 100 * summary.ignored, "refused": refused}, step=0)
@@ -42,19 +42,25 @@ def run_motion(resolved: Resolved, jobs: int) -> None:
     """Render the motion set into the raw folder, as UCF-101 and HMDB-51 lie there."""
     from avsa.acquire.motion.dataset import render_motion
 
-    with stage_run(resolved, "motion", "motion"):
-        render_motion(resolved.config.motion, paths.raw(resolved.config).parent, jobs)
+    raw = paths.raw(resolved.config).parent
+    with stage_run(resolved, "motion", "motion", writes=[raw / "ucf101", raw / "hmdb51"]):
+        render_motion(resolved.config.motion, raw, jobs)
 
 
-def run_ingest(resolved: Resolved, source: Path | None, jobs: int) -> None:
+def run_ingest(resolved: Resolved, source: Path | None, jobs: int, cluster: str | None = None) -> None:
     """Cut and check the recordings of a folder into the clip store."""
     from avsa.clips.ingest import ingest
 
     config = resolved.config
-    with stage_run(resolved, "ingest", "ingest") as run:
-        summary = ingest(source or paths.raw(config), paths.clips(config), config.clips, jobs)
+    raw, out = source or paths.raw(config), paths.clips(config)
+    with stage_run(resolved, "ingest", "ingest", reads=[raw], writes=[out]) as run:
+        summary = ingest(raw, out, config.clips, jobs, cluster)
         refused = sum(summary.refused.values())
-        run.log({"clips": summary.clips, "refused": refused, "hours": summary.duration_s / 3600}, step=0)
+        figures = {"clips": summary.clips, "refused": refused, "hours": summary.duration_s / 3600}
+        if summary.speed is not None:
+            figures["real_time_per_core"] = summary.speed
+        run.log(figures, step=0)
+    print(f"ingest: {summary}")
 
 
 def run_stats(resolved: Resolved, jobs: int = 1) -> None:
@@ -64,21 +70,6 @@ def run_stats(resolved: Resolved, jobs: int = 1) -> None:
 
     config = resolved.config
     store = open_store(config, "train")
-    with stage_run(resolved, "stats", "stats"):
+    reads, writes = [paths.clips(config)], [paths.statistics(config)]
+    with stage_run(resolved, "stats", "stats", reads=reads, writes=writes):
         compute_statistics(store, config.views, config.audio, 0, paths.statistics(config), jobs=jobs)
-
-
-def run_inspect(source: Path, output: Path, order: str) -> None:
-    """A power-map video of one recording, or a contact sheet of a folder."""
-    from avsa.clips.recordings import AUDIO
-    from avsa.report.contact import contact_sheet
-    from avsa.report.power_video import power_map_video
-
-    if not source.exists():
-        raise UserError(f"{source}: no such file or folder")
-    if source.is_dir():
-        contact_sheet(source, output)
-    else:
-        beside = (path for suffix in AUDIO if (path := source.with_suffix(suffix)) != source)
-        sound = next((path for path in beside if path.exists()), source)
-        power_map_video(source, sound, output, order)

@@ -51,9 +51,19 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
     state = None
     if _fine_tunes(config, task):
         state = paths.state(fingerprint(checkpoint, identity(encoder), name, task, seed, config))
+    own = None if is_encoder_name(checkpoint) else paths.network(checkpoint, seed)
+    folder = paths.evaluation(name, task, seed)
     with (
-        stage_run(resolved, "evaluate", f"{name}-{task}-{seed}", state and state / RUN_FILE) as run,
-        _whole(paths.evaluation(name, task, seed)) as out,
+        stage_run(
+            resolved,
+            "evaluate",
+            folder.name,
+            state and state / RUN_FILE,
+            arguments={"checkpoint": checkpoint, "task": task, "seed": seed},
+            reads=[paths.clips(config), paths.statistics(config), *([own.parent] if own else [])],
+            writes=[folder],
+        ) as run,
+        _whole(folder) as out,
     ):
         job = Job(config, checkpoint, seed, encoder, device, run, out, finished=[state] if state else [])
         records = []
@@ -62,7 +72,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
             setting = figure.setting + (", validation" if config.evaluate.split == "val" else "")
             plain = re.sub(r"\W+", "-", setting).strip("-")
             key = f"{task}/{plain}/{figure.metric}"
-            run.log({key: figure.value, f"{key}-low": low, f"{key}-high": high}, step=0)
+            run.log({key: figure.value, f"{key}-low": low, f"{key}-high": high}, step=0, of=own)
             record = Record(
                 model=model,
                 pretext=name,

@@ -23,7 +23,8 @@ from avsa.report.tables import paper_tables
 from avsa.resolve import Resolved
 from avsa.stages import paths
 from avsa.stages.inputs import open_store
-from avsa.tracking.run import RUN_FILE, Run, read_run_file, stage_run
+from avsa.tracking.environment import code_version
+from avsa.tracking.run import RUN_FILE, read_run_file, stage_run
 
 
 def run_report(resolved: Resolved) -> None:
@@ -33,15 +34,16 @@ def run_report(resolved: Resolved) -> None:
         UserError: a damaged input, no clip store, an output that cannot be written.
     """
     config = resolved.config
-    with stage_run(resolved, "report", "report") as run:
+    made = [paths.PAGE, paths.PICTURES, paths.RESULTS, paths.METRICS, paths.CURVES]
+    with stage_run(resolved, "report", "report", reads=[paths.clips(config)], writes=made) as run:
         try:
-            _report(config, run)
+            _report(config)
         except OSError as error:
             raise UserError(f"cannot write the report to {paths.PAGE.parent}: {error.strerror or error}") from error
         run.artifact(paths.PAGE)
 
 
-def _report(config: Config, run: Run) -> None:
+def _report(config: Config) -> None:
     records = read_records(paths.results(*one) for one in _evaluations(config))
     write_records(paths.RESULTS, records)
     write_json(paths.METRICS, nested_means(records))
@@ -53,7 +55,7 @@ def _report(config: Config, run: Run) -> None:
     tables = paper_tables(records, config.pipeline.checkpoints, config.audio.kind)
     shown = {record for table in tables for record in table.records}
     page = Page(
-        facts=_facts(config, store, records, run),
+        facts=_facts(config, store, records),
         sections={table.name: _section(table, config) for table in tables},
         notes=notes(config, records),
         others=[record for record in records if record not in shown],
@@ -67,11 +69,11 @@ def _report(config: Config, run: Run) -> None:
     write_text(paths.PAGE, render(page))
 
 
-def _facts(config: Config, store: ClipStore, records: list[Record], run: Run) -> list[tuple[str, str]]:
+def _facts(config: Config, store: ClipStore, records: list[Record]) -> list[tuple[str, str]]:
     clip, views = store[0], config.views
     splits = Counter(clip.split for clip in store)
     clips = ", ".join(f"{splits[split]:,} {split}" for split in sorted(splits, key=("train", "val", "test").index))
-    tags = run.client.get_run(run.run_id).data.tags
+    tags = code_version()
     commit = f"commit {tags['git.commit'][:12]}" if "git.commit" in tags else "not in a repository"
     changed = " with uncommitted changes" if tags.get("git.dirty") == "True" else ""
     return [

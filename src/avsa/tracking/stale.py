@@ -39,7 +39,9 @@ def send_what_waits(store: Store, wait_s: float) -> Iterator[str]:
         ended = settled and _status(store.client, folder.name) in ("FINISHED", "FAILED")
         journal.close(delete=ended)
         if waited:
-            yield f"run {folder.name}: " + (f"{waited} bytes sent" if settled else "the tracking store did not take all")
+            yield f"run {folder.name}: " + (
+                f"{waited} bytes sent" if settled else "the tracking store did not take all"
+            )
 
 
 def mark_dead(store: Store, silent_s: float) -> Iterator[str]:
