@@ -81,11 +81,16 @@ class Checks(Section):
     """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
 
     min_rms_db: float = -60.0  # level of W; below is silence
+    min_loudness: float = -65.0  # LKFS (ITU-R BS.1770) of W; below is hum, wind or silence
     min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
-    max_mono_correlation: Probability = 0.95  # |correlation| of Y, Z and X with W; above is mono copied
+    max_mono_correlation: Probability = 0.95  # |correlation| of channels; above one is a copy: mono or stereo
+    max_directionless: Probability = 0.5  # share of W's energy from no direction; above is a voice-over
     min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
     max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
     max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
+    max_twins: Probability = 0.9  # correlation of the picture's halves; above is a stereoscopic video
+    max_dropped: Probability = 0.1  # share of the time in which frames are missing
+    max_start_offset_s: Positive = 0.5  # between the first sound and the first frame
     max_duration_gap_s: Positive = 1.0  # between the audio and the video stream
     max_missing_s: Positive = 0.25  # between a stream's declared and its decodable end; above is a truncated file
     min_duration_s: Positive = 1.0  # of a recording that is shorter than a clip
