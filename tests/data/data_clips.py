@@ -11,8 +11,8 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from avsa.clips.label_maps import join_maps
 from avsa.clips.shard import END, write_member
 from avsa.clips.store import MANIFEST, Clip, ClipStore
 from avsa.clips.transcode import VideoEncoder, encode_flac
@@ -89,9 +89,7 @@ def write_store(
                 "flac": write_member(tar, f"clip-{i}.flac", encode_flac(foa_CS.astype(np.float32), RATE)),
             }
             if labels is not None:
-                stack = io.BytesIO()
-                Image.fromarray(labels[i].reshape(-1, labels[i].shape[-1])).save(stack, format="png")
-                members["segm.png"] = write_member(tar, f"clip-{i}.segm.png", stack.getvalue())
+                members["segm.png"] = write_member(tar, f"clip-{i}.segm.png", join_maps(labels[i], LABEL_FPS))
             clip = Clip(
                 id=f"clip-{i}",
                 source=f"{i}.mp4",

@@ -1,101 +1,66 @@
-"""Finding the recordings in a raw folder: video files, what lies beside them, their split and their name."""
+"""Finding the recordings in a raw folder, whatever data set's layout it has."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avsa.clips.sources import downloaded, folder, sphere360, starss23, yt360
+from avsa.clips.sources.layout import AUDIO, SPLITS, VIDEO, Found, Layout, Recording
 from avsa.errors import UserError
 
-SPLITS = ("train", "val", "test")
-VIDEO = (".mp4", ".mkv", ".mov", ".m4v", ".avi", ".webm")
-AUDIO = (".m4a", ".wav", ".flac", ".ogg", ".opus", ".webm")
-_LONGEST_NAME = 72  # leaves room for the clip number and the longest suffix within ustar's 100 bytes
+__all__ = ["AUDIO", "LAYOUTS", "VIDEO", "Listing", "Recording", "find_recordings", "list_recordings"]
+
+LAYOUTS: dict[str, Layout] = {
+    layout.name: layout
+    for layout in (yt360.LAYOUT, downloaded.LAYOUT, starss23.LAYOUT, sphere360.LAYOUT, folder.LAYOUT)
+}
+"""By their names; recognised in this order, the last fits every folder."""
+
+LISTS = Path("data/lists")
+"""Where lists of splits, segments and classes lie, a folder per data set."""
+
+_LONGEST_NAME = 72  # leaves room for the clip's number and the longest suffix within ustar's 100 bytes
 
 
 @dataclass(frozen=True)
-class Recording:
-    """One video with what lies beside it; paths are absolute, `source` is the video's path below the raw folder."""
+class Listing(Found):
+    """What was found, and by which layout."""
 
-    source: str
-    split: str
-    name: str  # unique, of [A-Za-z0-9_-]: the stem of its clips' ids
-    video: Path | None  # None for sound without a picture
-    audio: Path | None  # None where the sound is in the video file
-    labels: Path | None
-    truth: Path | None
+    layout: Layout = folder.LAYOUT
 
-    def stamp(self) -> str:
-        """Changes whenever one of the files does: size and modification time of each."""
-        parts = [self.source, self.split, self.name]
-        for path in (self.video, self.audio, self.labels, self.truth):
-            try:
-                status = path.stat() if path else None
-            except OSError:
-                status = None
-            parts.append(f"{path and path.name}:{status and (status.st_size, status.st_mtime_ns)}")
-        return "\n".join(parts)
+    def describe(self) -> str:
+        """One line: the layout and how many recordings each split has."""
+        splits = Counter(recording.split for recording in self.recordings)
+        counts = ", ".join(f"{split} {splits[split]}" for split in SPLITS if split in splits)
+        return f"layout {self.layout.name} ({self.layout.sign}): {len(self.recordings)} recordings, {counts}"
 
 
-def find_recordings(raw: Path) -> list[Recording]:
-    """All recordings below `raw`, sorted by path.
+def list_recordings(raw: Path, layout: str = "auto", lists: Path = LISTS) -> Listing:
+    """All recordings below `raw`, sorted by path, with unique names.
 
-    The first-level folder names the split where it is one of train, val, test; everything else is train. A file of
-    sound belongs to the video of the same stem in the same folder.
+    Args:
+        layout: a name among `LAYOUTS`, or ``auto``: the first that recognises the folder.
+        lists: folder of lists (`LISTS`), for layouts that need some and do not hold them.
 
     Raises:
-        UserError: no such folder, no recording in it, or a split folder without one.
+        UserError: no such folder, or what its layout has against it.
     """
     if not raw.is_dir():
         raise UserError(f"no folder of recordings at {raw}: check the path, or make the data first")
-    files: dict[Path, list[Path]] = {}
-    for folder, folders, names in os.walk(raw, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            path = Path(folder, name)
-            if path.suffix.lower() in {*VIDEO, *AUDIO} and not name.startswith("."):
-                files.setdefault(path.with_suffix(""), []).append(path)
-    found = [recording for stem, paths in files.items() for recording in _pair(raw, stem, paths)]
-    if not found:
-        raise UserError(f"no video in {raw}: looked for {', '.join(VIDEO)} in it and its folders")
-    for split in SPLITS:
-        if (raw / split).is_dir() and not any(recording.split == split for recording in found):
-            raise UserError(f"split {split!r} is empty: no video in {raw / split}; fill the folder or remove it")
-    return _with_unique_names(sorted(found, key=lambda recording: recording.source))
+    chosen = LAYOUTS[layout] if layout != "auto" else next(one for one in LAYOUTS.values() if one.recognise(raw))
+    found = chosen.find(raw, lists)
+    if not found.recordings:
+        raise UserError(f"no recording in {raw}, which is read as layout {chosen.name}: {chosen.sign} are expected")
+    recordings = sorted(found.recordings, key=lambda recording: recording.source)
+    return Listing(_with_unique_names(recordings), found.classes, chosen)
 
 
-def _pair(raw: Path, stem: Path, paths: list[Path]) -> list[Recording]:
-    videos = sorted((p for p in paths if p.suffix.lower() in VIDEO), key=lambda p: VIDEO.index(p.suffix.lower()))
-    if len(videos) > 1 and videos[-1].suffix.lower() == ".webm":  # beside another video it is the sound
-        videos.pop()
-    sounds = [p for p in paths if p not in videos and p.suffix.lower() in AUDIO]
-    sounds.sort(key=lambda p: AUDIO.index(p.suffix.lower()))
-    labels, truth = Path(f"{stem}.segm.png"), Path(f"{stem}.json")
-    recordings = []
-    candidates: list[Path | None] = [*videos] or [None]
-    for video in candidates:
-        relative = (video or sounds[0]).relative_to(raw)
-        split = relative.parts[0] if len(relative.parts) > 1 and relative.parts[0] in SPLITS else SPLITS[0]
-        parts = relative.with_suffix("").parts
-        if len(parts) > 1 and parts[1].startswith(f"{split}-"):
-            parts = parts[1:]
-        name = re.sub(r"[^A-Za-z0-9_-]", "_", "-".join(parts))
-        recordings.append(
-            Recording(
-                source=relative.as_posix(),
-                split=split,
-                name=name,
-                video=video,
-                audio=sounds[0] if sounds else None,
-                labels=labels if labels.is_file() else None,
-                truth=truth if truth.is_file() else None,
-            )
-        )
-    return recordings
+def find_recordings(raw: Path) -> list[Recording]:
+    """The recordings of `list_recordings`."""
+    return list_recordings(raw).recordings
 
 
 def _with_unique_names(recordings: list[Recording]) -> list[Recording]:

@@ -6,7 +6,8 @@ per line, ``refused.jsonl`` (`avsa.clips.ledger`) and, where the source had one,
 - ``<id>.mp4``: H.264, 4:2:0, 8 bit, no B-frames, closed groups of at most ``gop`` frames; frame n is shown at n / fps;
   colour matrix and range are the source's, as tagged;
 - ``<id>.flac``: 4 channels ACN/SN3D, 16 bit; sample 0 sounds at the time of frame 0;
-- ``<id>.segm.png`` (optional): label maps, T*H x W, 8-bit grey, map t belongs to the time t / label_fps;
+- ``<id>.segm.png`` (optional): label maps, 8-bit grey, the pictures of an animated PNG (`avsa.clips.label_maps`);
+  picture t belongs to the time t / label_fps;
 - ``<id>.json``: the ground truth cut to the clip, with the clip's source and start.
 
 Opening one member takes one read at a known offset, from a local file or as a range request.
@@ -25,7 +26,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from avsa import config
 from avsa.clips.columns import Columns
@@ -54,6 +55,7 @@ class Clip(BaseModel):
     members: dict[str, tuple[int, int]]  # "mp4", "flac", "segm.png", "json": offset and length of the payload in bytes
     checks: dict[str, float]
     label_fps: float | None = None
+    origin: str = Field(default="", exclude_if=lambda origin: not origin)  # the recording's id at its source, if known
     sha256: str | None = None  # of the members' payloads, one after the other in the order of `members`
 
 

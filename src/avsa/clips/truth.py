@@ -1,54 +1,75 @@
-"""Label maps and ground truth of a recording, and the part of them that belongs to a clip."""
+"""Label maps and ground truth of a recording, and the part of them that belongs to a clip.
+
+Shapes: T maps, H×W pixels.
+"""
 
 from __future__ import annotations
 
-import io
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from avsa.clips.label_maps import Map, decode_map, join_maps
 from avsa.clips.ledger import RefusedError
+from avsa.clips.sources import starss23
+from avsa.clips.sources.panoptic import FPS, PanopticMaps
+
+LabelSource = Path | PanopticMaps | None
 
 _LABEL_FPS = 4.0  # where the truth does not say
 _EARLY = 1e-6  # rounding of times
+_ODD_MAPS = 1  # so many more or fewer than the time has room for are rounding at a recording's ends
 
 
 @dataclass(frozen=True)
 class Labels:
-    """T label maps stacked vertically, T*H × W with W = 2·H; map t belongs to the time t / fps."""
+    """Label maps; map t belongs to the time t / fps."""
 
-    maps: npt.NDArray[np.uint8]
+    name: str  # for messages
+    count: int
     fps: float
-    encoded: bytes  # the file itself
+    read: Callable[[int], Map]
+
+    def check(self, duration_s: float) -> None:
+        """Raises RefusedError where there are more maps than the video of `duration_s` has time for, or fewer."""
+        expected = int(np.ceil(duration_s * self.fps - _EARLY))
+        if abs(self.count - expected) > _ODD_MAPS:
+            maps = f"{self.count} label maps at {self.fps:g} per second"
+            reason = f"{maps} do not belong to a video of {duration_s:.2f} s, which has {expected}"
+            raise _left_out(reason, self.count, expected)
 
     def cut(self, start_s: float, duration_s: float) -> bytes:
-        """The maps of a clip as PNG."""
-        height = self.maps.shape[1] // 2
-        count = self.maps.shape[0] // height
-        kept = _inside(np.arange(count) / self.fps, start_s, duration_s)
-        if len(kept) == count:
-            return self.encoded
-        buffer = io.BytesIO()
-        rows = np.concatenate([self.maps[i * height : (i + 1) * height] for i in kept] or [self.maps[:0]])
-        Image.fromarray(rows).save(buffer, format="png")
-        return buffer.getvalue()
+        """The maps of a clip as one file (`avsa.clips.label_maps`).
+
+        Raises:
+            RefusedError: they cannot be read, or are missing for a part of the clip.
+        """
+        first = int(np.ceil((start_s - _EARLY) * self.fps))
+        end = int(np.ceil((start_s + duration_s - _EARLY) * self.fps))
+        if end - self.count > _ODD_MAPS or first >= self.count:
+            reason = f"{self.count} label maps at {self.fps:g} per second end before {start_s + duration_s:.2f} s"
+            raise _left_out(reason, self.count, end)
+        try:
+            return join_maps((self.read(index) for index in range(first, min(end, self.count))), self.fps)
+        except (OSError, ValueError) as error:
+            raise _left_out(f"{self.name}: {error}") from error
 
 
 def read_truth(path: Path | None) -> dict[str, Any]:
-    """The recording's .json.
+    """The recording's .json, or what STARSS23's .csv says in its form.
 
     Raises:
-        RefusedError: it is not a JSON object.
+        RefusedError: it is neither.
     """
     if path is None:
         return {}
     try:
-        truth = json.loads(path.read_text(encoding="utf-8"))
+        truth = starss23.read_metadata(path) if path.suffix == ".csv" else json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RefusedError("truth", f"{path.name} cannot be read: {error}") from error
     if not isinstance(truth, dict):
@@ -56,26 +77,52 @@ def read_truth(path: Path | None) -> dict[str, Any]:
     return truth
 
 
-def read_labels(path: Path | None, truth: dict[str, Any]) -> Labels | None:
-    """The recording's label maps, `label_fps` of the truth (default 4) of them per second.
+def read_labels(source: LabelSource, truth: dict[str, Any]) -> Labels | None:
+    """The label maps of a recording: pairs of pictures, or one picture of all maps, one below the other.
+
+    Of the latter there are `label_fps` of the truth (default 4) per second.
 
     Raises:
-        RefusedError: not an 8-bit grey PNG of whole 2:1 maps.
+        RefusedError: they cannot be read, the picture is not one of whole 2:1 maps, or maps of the pairs are missing.
     """
-    if path is None:
+    if source is None:
         return None
     try:
-        encoded = path.read_bytes()
-        maps = np.asarray(Image.open(io.BytesIO(encoded)))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise RefusedError("labels", f"{path.name} cannot be read: {error}") from error
-    if maps.dtype != np.uint8 or maps.ndim != 2 or maps.shape[1] < 2 or maps.shape[0] % (maps.shape[1] // 2):
-        raise RefusedError("labels", f"{path.name} is not a grey 8-bit stack of maps that are twice as wide as high")
-    return Labels(maps, float(truth.get("label_fps", _LABEL_FPS)), encoded)
+        return _pairs(source) if isinstance(source, PanopticMaps) else _stack(source, truth)
+    except (OSError, ValueError) as error:
+        path = source.path if isinstance(source, PanopticMaps) else source
+        raise _left_out(f"{path.name}: {error}") from error
+
+
+def _stack(path: Path, truth: dict[str, Any]) -> Labels:
+    maps = decode_map(path.read_bytes())
+    height = maps.shape[1] // 2
+    if height == 0 or maps.shape[0] % height:
+        raise ValueError("not a stack of maps that are twice as wide as high")
+    fps = float(truth.get("label_fps", _LABEL_FPS))
+    if not fps > 0:
+        raise ValueError(f"label_fps is {fps:g}")
+    return Labels(path.name, maps.shape[0] // height, fps, lambda t: maps[t * height : (t + 1) * height])
+
+
+def _pairs(source: PanopticMaps) -> Labels:
+    indices = source.indices()
+    first, last = indices[0], indices[-1]
+    if first > _ODD_MAPS or len(indices) != last - first + 1:
+        missing = next(index for index in range(last + 1) if index not in indices)
+        raise ValueError(f"label map {missing} is missing")
+    return Labels(source.path.name, last + 1, FPS, lambda index: source.read(max(index, first)))
+
+
+def _left_out(reason: str, figure: float | None = None, threshold: float | None = None) -> RefusedError:
+    return RefusedError("labels", f"label maps are left out: {reason}", figure, threshold)
 
 
 def cut_truth(truth: dict[str, Any], start_s: float, duration_s: float) -> dict[str, Any]:
-    """The truth of a clip: `time_s` from the clip's start, and of every list that runs along it the clip's part."""
+    """The truth of a clip: `time_s` from the clip's start, and of every list that runs along it the clip's part.
+
+    Objects that are nowhere during the clip (all their azimuths are None) are left out.
+    """
     times = np.asarray(truth.get("time_s", []), float)
     kept = _inside(times, start_s, duration_s)
     if len(kept) == len(times) and start_s == 0:
@@ -91,6 +138,8 @@ def cut_truth(truth: dict[str, Any], start_s: float, duration_s: float) -> dict[
         return value
 
     clip: dict[str, Any] = cut(truth)
+    if "objects" in clip:
+        clip["objects"] = [item for item in clip["objects"] if set(item.get("azimuth") or [0]) != {None}]
     return {**clip, "time_s": [round(float(times[i]) - start_s, 5) for i in kept]}
 
 

@@ -1,13 +1,13 @@
 """Label maps of a clip store beside its views: cropped as the video is, at the time of the window's centre.
 
-A clip's maps may be of any size, twice as wide as high: like the video they span 360°×180°. Of the maps of a clip the
-one nearest in time to the mean time of the window's frames counts, the earlier of two equally near.
+A clip's maps may be of any size: like the video they span 360°×180°. Of the maps of a clip the one nearest in time to
+the mean time of the window's frames counts, the earlier of two equally near.
 
 Shapes: N rows, K crops, H×W pixels of a map, h×w of a crop.
 """
 
-import io
 import json
+import logging
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
+from avsa.clips.label_maps import count_maps, read_map
 from avsa.clips.store import Clip, ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
@@ -26,6 +26,8 @@ from avsa.data.draw import draw_windows
 from avsa.errors import UserError
 from avsa.geometry.crops import perspective_batch
 from avsa.geometry.released import released_perspective
+
+log = logging.getLogger(__name__)
 
 IGNORE = 255
 """The class of pixels that neither train nor count."""
@@ -115,20 +117,22 @@ class LabelledBatch(Batch):
 
 
 class LabelledExamples(ClipExamples):
-    """The examples of a store, and the label maps of their windows.
+    """The examples of a store, and the label maps of their windows; clips without maps are left out, with a warning.
 
     Raises:
-        UserError: on construction, if a clip has no label maps, or as `ClipExamples`.
+        UserError: on construction, if no clip has label maps, or as `ClipExamples`.
     """
 
     def __init__(self, classes: Classes, store: ClipStore, views: Views, seed: int, moments: int) -> None:
         super().__init__(store, views, seed, moments)
         self.classes = classes
-        if without := [clip.id for clip in store if MEMBER not in clip.members]:
-            raise UserError(
-                f"{len(without)} of {len(store)} clips of {store.root} have no label maps, among them {without[0]}: "
-                "make them before ingest"
-            )
+        has_maps = np.array([MEMBER in form.members for form in store.columns.forms])
+        self.usable = self.usable[has_maps[store.columns["form"][self.usable]]]
+        without = len(store) - len(self.usable)
+        if not len(self.usable):
+            raise UserError(f"none of {without} clips of {store.root} has label maps: make them before ingest")
+        if without:
+            log.warning("%d of %d clips are left out: they have no label maps or are too short", without, len(store))
 
     def batch(self, examples: list[Example]) -> LabelledBatch:
         """The rows of the examples with their label maps.
@@ -141,11 +145,11 @@ class LabelledExamples(ClipExamples):
         for example in examples:
             clip = self.store[example.clip]
             key = (self.seed, example.epoch, example.repeat, example.clip)
-            stack = self.store.read(clip, MEMBER)
+            png = self.store.read(clip, MEMBER)
             for window in draw_windows(clip, self.views, self.moments, *key):
                 centre_s = (window.first_frame + (self.views.frames - 1) / 2) / clip.fps
                 try:
-                    labels_HW = label_map(stack, clip, centre_s)
+                    labels_HW = label_map(png, clip, centre_s)
                     if maps and labels_HW.shape != maps[0].shape:
                         raise ValueError(f"label map of another size: {_size(labels_HW)} instead of {_size(maps[0])}")
                     if len(unknown := np.setdiff1d(labels_HW, [*range(self.classes.known), IGNORE])):
@@ -159,27 +163,17 @@ class LabelledExamples(ClipExamples):
         return LabelledBatch(**rows, labels_NHW=torch.from_numpy(np.stack(maps)))
 
 
-def label_map(stack: bytes, clip: Clip, time_s: float) -> Bytes:
-    """The map (ids, H×W) nearest to a time in a clip's stack of maps.
+def label_map(png: bytes, clip: Clip, time_s: float) -> Bytes:
+    """The map (ids, H×W) nearest to a time among a clip's maps.
 
     Raises:
-        ValueError: not a grey 8-bit stack of maps twice as wide as high, or one that ends before.
+        ValueError: they are damaged, or end before.
     """
-    try:
-        maps = np.asarray(Image.open(io.BytesIO(stack)))
-    except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"label maps cannot be read ({error})") from error
-    if maps.dtype != np.uint8 or maps.ndim != 2:
-        raise ValueError("label maps are not a grey 8-bit picture")
-    height = maps.shape[1] // 2
-    if height == 0 or maps.shape[1] % 2 or maps.shape[0] % height:
-        raise ValueError(f"label map of another size: {_size(maps)} is no stack of maps that are twice as wide as high")
-    fps, count = clip.label_fps or 0, maps.shape[0] // height
+    fps, count = clip.label_fps or 0, count_maps(png)
     index = math.ceil(time_s * fps - 0.5 - 1e-6)  # a tie goes to the earlier map, rounding errors or not
     if fps == 0 or index > count:
         raise ValueError(f"{count} label maps at {fps:g} per second: none belongs to {time_s:.2f} s")
-    index = min(max(index, 0), count - 1)
-    return maps[index * height : (index + 1) * height]
+    return read_map(png, min(max(index, 0), count - 1))
 
 
 def _size(image: Bytes) -> str:

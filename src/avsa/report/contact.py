@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from avsa.clips.label_maps import count_maps, read_map
+from avsa.clips.ledger import RefusedError
+from avsa.clips.truth import Labels, read_labels, read_truth
 from avsa.errors import UserError
 from avsa.geometry.sphere import direction_to_pixel
 
@@ -87,8 +91,11 @@ def _recordings(folder: Path, count: int) -> Iterator[Panel]:
 
     recordings = [recording for recording in find_recordings(folder) if recording.video is not None]
     for recording in _spread(recordings, count):
-        truth = json.loads(recording.truth.read_text(encoding="utf-8")) if recording.truth else {}
-        labels = recording.labels.read_bytes() if recording.labels else None
+        try:
+            truth = read_truth(recording.truth)
+            labels = read_labels(recording.labels, truth)
+        except RefusedError as error:
+            raise UserError(f"{recording.source}: {error}") from error
         yield _panel(recording.name, recording.video, labels, truth)
 
 
@@ -97,7 +104,10 @@ def _clips(folder: Path, count: int) -> Iterator[Panel]:
 
     store = ClipStore(folder)
     for clip in _spread(list(store), count):
-        labels = store.read(clip, "segm.png") if "segm.png" in clip.members else None
+        png = store.read(clip, "segm.png") if "segm.png" in clip.members else None
+        labels = (
+            None if png is None else Labels(clip.id, count_maps(png), clip.label_fps or 4.0, partial(read_map, png))
+        )
         yield _panel(clip.id, io.BytesIO(store.read(clip, "mp4")), labels, store.truth(clip))
 
 
@@ -107,7 +117,7 @@ def _spread(items: list[Any], count: int) -> list[Any]:
     return [items[i] for i in sorted({round(n) for n in np.linspace(0, len(items) - 1, count)})]
 
 
-def _panel(name: str, video: Any, labels: bytes | None, truth: dict[str, Any]) -> Panel:
+def _panel(name: str, video: Any, labels: Labels | None, truth: dict[str, Any]) -> Panel:
     import av
 
     try:
@@ -121,9 +131,7 @@ def _panel(name: str, video: Any, labels: bytes | None, truth: dict[str, Any]) -
         raise UserError(f"{name}: the video cannot be decoded ({error})") from error
     labels_HW = None
     if labels is not None:
-        maps = np.asarray(Image.open(io.BytesIO(labels)))
-        maps_THW = maps.reshape(-1, maps.shape[1] // 2, maps.shape[1])
-        labels_HW = maps_THW[min(round(at_s * float(truth.get("label_fps", 4))), len(maps_THW) - 1)]
+        labels_HW = labels.read(min(round(at_s * labels.fps), labels.count - 1))
     return Panel(name, image_HWC, labels_HW, _sources(truth, at_s))
 
 
@@ -135,6 +143,7 @@ def _sources(truth: dict[str, Any], at_s: float) -> list[Source]:
     return [
         Source(item["azimuth"][now], item["elevation"][now], item.get("radius", 0.2), item["class"], item["sounding"])
         for item in truth["objects"]
+        if item["azimuth"][now] is not None
     ]
 
 

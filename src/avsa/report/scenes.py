@@ -76,5 +76,5 @@ def sounding(truth: dict[str, Any], time_s: float) -> tuple[Source, ...] | None:
     return tuple(
         Source(str(item.get("class", "")), float(item["azimuth"][nearest]), float(item["elevation"][nearest]))
         for item in truth["objects"]
-        if item.get("sounding")
+        if item.get("sounding") and item["azimuth"][nearest] is not None  # silent now
     )
