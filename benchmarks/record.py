@@ -37,14 +37,14 @@ def commit() -> str:
         return "unknown"
 
 
-def write(name: str, value: float, unit: str, baseline: float, ratio: float) -> Path:
+def write(name: str, value: float, unit: str, baseline: float, ratio: float, digits: int = 2) -> Path:
     """Store a figure beside a baseline's as ``benchmarks/<name>.json``."""
     figure = {
         "name": name,
         "value": round(value, 2),
         "unit": unit,
         "baseline": round(baseline, 2),
-        "ratio": round(ratio, 2),
+        "ratio": round(ratio, digits),
         "machine": machine(),
         "commit": commit(),
         "command": f"python -m benchmarks {name}",

@@ -75,9 +75,14 @@ def rate(clips: int, precision: Literal["bf16", "fp32"]) -> float:
     return clips * STEPS / seconds
 
 
-def random_batch(clips: int) -> Batch:
+def random_batch(
+    clips: int,
+    views: config.Views = config.Views(),
+    size: tuple[int, int] = (480, 960),
+    samples: int = 24000,
+) -> Batch:
     """Noise in the form that workers send."""
-    views, (H, W) = config.Views(), (480, 960)
+    H, W = size
     generator = torch.Generator().manual_seed(0)
     shape = (clips, views.crops)
 
@@ -91,7 +96,7 @@ def random_batch(clips: int) -> Batch:
         y_NTHW=noise(clips, views.frames, H, W),
         uv_NT2hw=noise(clips, views.frames, 2, H // 2, W // 2),
         rgb_N34=torch.from_numpy(yuv_to_rgb(1, 1)).repeat(clips, 1, 1),
-        foa_NCS=0.1 * torch.randn(clips, 4, 24000, generator=generator),
+        foa_NCS=0.1 * torch.randn(clips, 4, samples, generator=generator),
         azimuth_NK=uniform(-math.pi, math.pi),
         elevation_NK=uniform(-1, 1),
         fov_NK=uniform(0.5, 1.5),

@@ -79,11 +79,12 @@ def copy(project: Path, tmp_path: Path) -> Path:
 
 
 def runs(folder: Path) -> list[Any]:
-    """All recorded runs, oldest first."""
+    """All recorded runs but those of phases, oldest first."""
     client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("avsa")
     assert experiment is not None
-    return list(client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"]))
+    found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    return [run for run in found if "avsa.phase" not in run.data.tags]
 
 
 def history(folder: Path, run_id: str) -> dict[str, list[tuple[int, float]]]:

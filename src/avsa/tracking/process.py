@@ -32,6 +32,6 @@ def lives(process: dict[str, Any]) -> bool | None:
         return None
     try:
         found = psutil.Process(process["pid"])
-        return abs(found.create_time() - process["started"]) < 1 and found.status() != psutil.STATUS_ZOMBIE
+        return bool(abs(found.create_time() - process["started"]) < 1 and found.status() != psutil.STATUS_ZOMBIE)
     except (psutil.NoSuchProcess, KeyError):
         return False

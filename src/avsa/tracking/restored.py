@@ -1,8 +1,8 @@
 """Stages that DVC restored from its cache: no process ran, so who looks next leaves a run that points to the maker.
 
-``runs/stages.json`` holds the outputs of each stage as this workspace last saw them; what is not there yet is as the
-current commit has it. Where dvc.lock now says something else and no run of this workspace made it, DVC took it from its
-run cache.
+``runs/stages.json`` holds the outputs of each stage as this workspace last saw them, and at which commit. Where
+dvc.lock now says something else and no run of this workspace made it, DVC took it from its cache; what came with
+another commit is not counted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ Seen = dict[str, tuple[File, ...]]
 
 def note_made(root: Path, stage: str, outputs: Sequence[Item]) -> None:
     """A run of this workspace made these outputs of the stage."""
-    _write(root, {**_read(root), stage: _sorted((item.path, item.hash) for item in outputs)})
+    commit, seen = _read(root)
+    _write(root, commit, {**seen, stage: _sorted((item.path, item.hash) for item in outputs)})
 
 
 def record_restored(root: Path, client: MlflowClient, experiment_id: str, running: str | None = None) -> list[str]:
@@ -40,10 +41,12 @@ def record_restored(root: Path, client: MlflowClient, experiment_id: str, runnin
     Returns:
         The stages.
     """
-    steps = [step for step in workspace_steps(root) if step.stage != running]
-    seen = _read(root)
-    before = {**_committed(root), **seen}
-    restored = [step for step in steps if before.get(step.stage) != _sorted(step.writes)]
+    steps = {step.stage: step for step in workspace_steps(root) if step.stage != running}
+    now = {name: _sorted(step.writes) for name, step in steps.items()}
+    commit, committed = _head(root)
+    last, seen = _read(root)
+    came = committed if commit != last else {}
+    restored = [step for name, step in steps.items() if now[name] not in (seen.get(name), came.get(name))]
     if restored:
         from dvc.repo import Repo
 
@@ -53,9 +56,8 @@ def record_restored(root: Path, client: MlflowClient, experiment_id: str, runnin
         restored = [step for step in restored if makers[step.stage]]
         for step in restored:
             _record(client, experiment_id, step, str(makers[step.stage]))
-    now = {**seen, **{step.stage: _sorted(step.writes) for step in steps}}
-    if now != seen:
-        _write(root, now)
+    if (commit, {**seen, **now}) != (last, seen):
+        _write(root, commit, {**seen, **now})
     return [step.stage for step in restored]
 
 
@@ -84,30 +86,36 @@ def _first(records: Records, step: Step) -> str | None:
     return made[0].info.run_id if made else None
 
 
-def _committed(root: Path) -> Seen:
-    command = ["git", "show", f"HEAD:./{LOCK}"]
+def _head(root: Path) -> tuple[str, Seen]:
+    """The current commit, and the outputs that its dvc.lock has."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout
+
     try:
-        text = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+        commit = git("rev-parse", "HEAD").strip()
+        steps = parse_lock(git("show", f"HEAD:./{LOCK}"), "HEAD")
+        return commit, {step.stage: _sorted(step.writes) for step in steps}
     except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {step.stage: _sorted(step.writes) for step in parse_lock(text, "HEAD")}
+        return "", {}
 
 
 def _sorted(files: Iterable[File]) -> tuple[File, ...]:
     return tuple(sorted(files))
 
 
-def _read(root: Path) -> Seen:
+def _read(root: Path) -> tuple[str, Seen]:
     try:
         content = json.loads((root / SEEN).read_text(encoding="utf-8"))
-        return {stage: tuple((path, hash_) for path, hash_ in files) for stage, files in content.items()}
-    except (OSError, ValueError):
-        return {}
+        stages = content["stages"].items()
+        return content["commit"], {stage: tuple((path, hash_) for path, hash_ in files) for stage, files in stages}
+    except (OSError, ValueError, KeyError):
+        return "", {}
 
 
-def _write(root: Path, seen: Mapping[str, Sequence[File]]) -> None:
+def _write(root: Path, commit: str, seen: Mapping[str, Sequence[File]]) -> None:
     path = root / SEEN
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(seen, indent=1), encoding="utf-8")
+    temporary.write_text(json.dumps({"commit": commit, "stages": seen}, indent=1), encoding="utf-8")
     os.replace(temporary, path)

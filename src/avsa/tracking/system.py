@@ -21,9 +21,11 @@ class SystemMetrics:
         from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
         self._log, self._began_s, self._every_s = log, began_s, every_s
-        self._monitors: list[Any] = [CPUMonitor(), DiskMonitor(), NetworkMonitor()]
-        with suppress(Exception):  # no GPU, or nothing to ask it with
-            self._monitors.append(GPUMonitor())
+        kinds: list[Any] = [CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor]
+        self._monitors: list[Any] = []
+        for kind in kinds:
+            with suppress(Exception):  # no GPU, or nothing to ask it with
+                self._monitors.append(kind())
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="system metrics", daemon=True)
         self._thread.start()

@@ -1,0 +1,135 @@
+"""What recording costs a training of the demo's size: seconds for a hundred steps with a run in SQLite and without one.
+
+Both train the demo's network on the same decoded noise, in turns, in one process; a run logs every ten steps, samples the
+system's metrics and is carried to the store by its thread meanwhile. Beginning and ending a run, once per stage, is
+printed beside it, and how long 10,000 points take to be recorded, to arrive and to be read.
+"""
+
+import itertools
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from avsa.data.batch import Batch
+from avsa.data.views import Views
+from avsa.engine import distributed
+from avsa.engine.loop import train
+from avsa.engine.optim import constant
+from avsa.engine.protocols import Phase, Tracker
+from avsa.losses import ContrastiveObjective
+from avsa.models.network import build_network
+from avsa.resolve import Resolved, resolve
+from avsa.tasks.pretrain import PretrainTask, network_spec
+from avsa.tracking.run import Silent, stage_run
+from benchmarks import record
+from benchmarks.step import random_batch
+
+STEPS, ROUNDS = 100, 9
+CLIPS = 14  # of hard-only in configs/demo.yaml: the phase with the shortest steps
+POINTS = 10_000
+
+
+class Fixed:
+    """The same batch again and again."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return STEPS
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The steps of an epoch."""
+        return itertools.repeat(self.batch, STEPS - start_step)
+
+    def close(self) -> None:
+        """Nothing works ahead."""
+
+
+def main() -> None:
+    """Measure both in turns and write the figure."""
+    resolved = resolve(base="configs/demo.yaml")
+    distributed.setup(resolved.config.engine)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        began = time.monotonic()
+        with stage_run(resolved, "pretrain", "benchmark") as run:
+            opened = time.monotonic() - began
+            tracked, silent = [], []
+            for number in range(ROUNDS):
+                silent.append(seconds(resolved, Silent(), Path(f"silent-{number}")))
+                tracked.append(seconds(resolved, run, Path(f"tracked-{number}"), first=number * STEPS))
+            points(run)
+            began = time.monotonic()
+        print(f"a run takes {opened:.1f} s to begin (with MLflow's import), {time.monotonic() - began:.1f} s to end")
+        os.chdir(Path(__file__).parent)
+    ratio = statistics.median(ours / theirs for ours, theirs in zip(tracked, silent, strict=True))
+    value, baseline = statistics.median(tracked), statistics.median(silent)
+    record.write("tracking", value, f"s for {STEPS} steps", baseline, ratio, digits=4)
+
+
+class Later:
+    """A run's steps from ``first`` on."""
+
+    def __init__(self, tracker: Tracker, first: int) -> None:
+        self.tracker, self.first, self.run_id = tracker, first, tracker.run_id
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """As the run does."""
+        self.tracker.log(metrics, self.first + step)
+
+    def flush(self) -> None:
+        """As the run does."""
+        self.tracker.flush()
+
+    def last_step(self) -> int:
+        """Each training begins anew."""
+        return -1
+
+
+def seconds(resolved: Resolved, tracker: Tracker, state: Path, first: int = 0) -> float:
+    """Of :data:`STEPS` steps."""
+    config = resolved.config
+    network = build_network(network_spec(config.model, config.audio), 0)
+    views = Views(config.views, config.audio, config.clips.sample_rate)
+    objective = ContrastiveObjective("hard-only")
+    samples = round(config.views.audio_s * config.clips.sample_rate)
+    batch = random_batch(CLIPS, config.views, (config.clips.height, 2 * config.clips.height), samples)
+    phase = Phase("benchmark", PretrainTask(network, views, objective), Fixed(batch), 1, constant(5e-4))
+    began = time.monotonic()
+    train(
+        [phase],
+        config.engine,
+        torch.device("cpu"),
+        weight_decay=1e-5,
+        state_dir=state,
+        fingerprint="benchmark",
+        tracker=Later(tracker, first),
+    )
+    return time.monotonic() - began
+
+
+def points(run: Tracker) -> None:
+    """Time for many points of one metric."""
+    from avsa.tracking.run import Run
+
+    assert isinstance(run, Run)
+    times = [time.monotonic()]
+    for step in range(POINTS):
+        run.log({"many/points": step / POINTS}, step)
+    times.append(time.monotonic())
+    assert run.sender.settle(600)
+    times.append(time.monotonic())
+    assert len(run.history("many/points")) == POINTS
+    times.append(time.monotonic())
+    recorded, arrived, read = (later - earlier for earlier, later in itertools.pairwise(times))
+    print(f"{POINTS:,} points: recorded in {recorded:.2f} s, stored {arrived:.1f} s later, read in {read:.2f} s")
+
+
+if __name__ == "__main__":
+    main()
