@@ -83,6 +83,11 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as self-contained HTML: no scripts, nothing loaded from elsewhere."""
+    return templates().get_template("page.html.j2").render(page=page, tasks=TASKS)
+
+
+def templates() -> Environment:
+    """The templates beside this file, with what they use to show pictures and names."""
     environment = Environment(
         loader=PackageLoader("avsa.report", "."),
         autoescape=True,
@@ -91,7 +96,7 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"embed": embed, "display": display_name}
-    return environment.get_template("page.html.j2").render(page=page, tasks=TASKS)
+    return environment
 
 
 def embed(picture: Path) -> str:

@@ -1,0 +1,1 @@
+"""The data sheet: a clip store on one page."""
