@@ -12,7 +12,7 @@ from avsa.errors import UserError
 from avsa.tracking.chain import Chains, Node
 from avsa.tracking.graph import Graph
 from avsa.tracking.items import hash_of
-from avsa.tracking.locks import File, Step, history_steps, merged, workspace_steps
+from avsa.tracking.locks import File, Step, history_steps, imported_steps, merged, workspace_steps
 from avsa.tracking.records import Records, step_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Lineage:
     graph: Graph = field(init=False)
 
     def __post_init__(self) -> None:
-        steps = workspace_steps(self.root)
+        steps = [*workspace_steps(self.root), *imported_steps(self.root)]
         self.graph = Graph(merged([*steps, *history_steps(self.root)]) if self.history else steps)
 
     def of(self, target: str) -> list[Node]:

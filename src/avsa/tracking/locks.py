@@ -28,9 +28,23 @@ class Step:
 
 
 def workspace_steps(root: Path) -> list[Step]:
-    """The steps of the workspace; none without a dvc.lock."""
+    """The steps of the workspace's dvc.lock; none without one."""
     path = root / LOCK
     return list(parse_lock(path.read_text(encoding="utf-8"), WORKSPACE)) if path.exists() else []
+
+
+def imported_steps(root: Path) -> list[Step]:
+    """What ``dvc add`` and ``dvc import`` brought: a step for each .dvc file that git holds."""
+    steps = []
+    for name in _git(root, "ls-files", "-z", "--", "*.dvc").split("\0"):
+        if name and (root / name).is_file():
+            content = yaml.safe_load((root / name).read_text(encoding="utf-8")) or {}
+            folder = Path(name).parent
+            writes = [((folder / path).as_posix(), hash_) for path, hash_ in _files(content.get("outs", []))]
+            sources = [dep.get("repo", {}) for dep in content.get("deps", [])]
+            reads = [(repo["url"], str(repo.get("rev_lock", ""))) for repo in sources if "url" in repo]
+            steps.append(Step(name, tuple(sorted(reads)), tuple(sorted(writes)), places={WORKSPACE}))
+    return steps
 
 
 def history_steps(root: Path) -> list[Step]:
@@ -62,7 +76,7 @@ def parse_lock(text: str, place: str) -> Iterator[Step]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     content = yaml.load(text, loader) or {}
     for name, stage in content.get("stages", {}).items():
-        reads, writes = (tuple(_files(stage.get(key, []))) for key in ("deps", "outs"))
+        reads, writes = (tuple(sorted(_files(stage.get(key, [])))) for key in ("deps", "outs"))
         yield Step(name, reads, writes, stage.get("params", {}), {place})
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avsa.tracking.items import CODE, OUTPUT
+from avsa.tracking.items import OUTPUT
 from avsa.tracking.locks import Step
 from avsa.tracking.run_file import RUN_FILE
 
@@ -69,8 +69,9 @@ class Records:
     def that_wrote(self, hash_: str) -> list[Run]:
         """Runs with an output of this hash, the oldest first."""
         if hash_ not in self._found:
-            wanted = f"dataset.digest = '{hash_}' AND dataset.context = '{OUTPUT}'"
-            self._found[hash_] = self._search(wanted)
+            found = self._search(f"dataset.digest = '{hash_}' AND dataset.context = '{OUTPUT}'")
+            # MLflow's conditions may hold for different data sets of a run.
+            self._found[hash_] = [run for run in found if any(out == hash_ for _, out in outputs(run))]
         return self._found[hash_]
 
     def that_touched(self, hash_: str) -> list[Run]:
@@ -95,15 +96,13 @@ def stage_of(run: Run) -> str:
 
 def outputs(run: Run) -> list[tuple[str, str]]:
     """What a run wrote."""
-    return [file for file, role in _items(run) if role == OUTPUT]
+    return sorted(file for file, role in _items(run) if role == OUTPUT)
 
 
 def step_of(run: Run) -> Step:
     """A run as a step, from what the store recorded."""
-    items = _items(run)
-    reads = sorted((role == CODE, file) for file, role in items if role != OUTPUT)
-    place = f"run {run.info.run_id}"
-    return Step(stage_of(run), tuple(file for _, file in reads), tuple(outputs(run)), places={place})
+    reads = sorted(file for file, role in _items(run) if role != OUTPUT)
+    return Step(stage_of(run), tuple(reads), tuple(outputs(run)), places={f"run {run.info.run_id}"})
 
 
 def maker_in_cache(repo: Repo, root: Path, step: Step) -> str | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,7 +29,7 @@ Seen = dict[str, tuple[File, ...]]
 def note_made(root: Path, stage: str, outputs: Sequence[Item]) -> None:
     """A run of this workspace made these outputs of the stage."""
     commit, seen = _read(root)
-    _write(root, commit, {**seen, stage: _sorted((item.path, item.hash) for item in outputs)})
+    _write(root, commit, {**seen, stage: tuple(sorted((item.path, item.hash) for item in outputs))})
 
 
 def record_restored(root: Path, client: MlflowClient, experiment_id: str, running: str | None = None) -> list[str]:
@@ -42,7 +42,7 @@ def record_restored(root: Path, client: MlflowClient, experiment_id: str, runnin
         The stages.
     """
     steps = {step.stage: step for step in workspace_steps(root) if step.stage != running}
-    now = {name: _sorted(step.writes) for name, step in steps.items()}
+    now = {name: step.writes for name, step in steps.items()}
     commit, committed = _head(root)
     last, seen = _read(root)
     came = committed if commit != last else {}
@@ -95,13 +95,9 @@ def _head(root: Path) -> tuple[str, Seen]:
     try:
         commit = git("rev-parse", "HEAD").strip()
         steps = parse_lock(git("show", f"HEAD:./{LOCK}"), "HEAD")
-        return commit, {step.stage: _sorted(step.writes) for step in steps}
+        return commit, {step.stage: step.writes for step in steps}
     except (OSError, subprocess.CalledProcessError):
         return "", {}
-
-
-def _sorted(files: Iterable[File]) -> tuple[File, ...]:
-    return tuple(sorted(files))
 
 
 def _read(root: Path) -> tuple[str, Seen]:
