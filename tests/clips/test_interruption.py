@@ -122,7 +122,7 @@ def test_an_older_store_stays_until_the_new_one_is_complete(
     add = assemble.Assembly.add
 
     def dying_add(self: assemble.Assembly, key: str, tar: Path, index: Path) -> assemble.Entry:
-        if len(self.entries) == 4:
+        if self.tally.recordings == 4:
             raise KeyboardInterrupt
         return add(self, key, tar, index)
 
@@ -231,7 +231,7 @@ def test_a_crash_costs_only_its_recording(raw: Path, tmp_path: Path, bad: type[D
     good = find_recordings(raw)[:4]
     todo: list[tuple[str, Recording]] = [(str(number), recording) for number, recording in enumerate(good)]
     todo[2] = ("2", bad("bad.mp4", "train", "bad"))  # type: ignore[assignment]
-    assert list(convert_all(todo, CONFIG, tmp_path, 2, patience_s)) == [key for key, _ in todo]
+    assert [done.key for done in convert_all(todo, CONFIG, tmp_path, 2, patience_s)] == [key for key, _ in todo]
     results = [Index.model_validate(json.loads((tmp_path / f"{key}.json").read_text())) for key, _ in todo]
     assert [(entry.check, entry.source) for entry in results[2].refused] == [("crash", "bad.mp4")]
     assert [len(result.pieces) for result in results] == [2, 2, 0, 2]

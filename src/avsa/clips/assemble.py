@@ -2,7 +2,7 @@
 
 Everything is built in a work folder. The journal there has a line per recording whose clips lie in the shards; what
 stands in a shard beyond the journal is cut off on the next start. Only when all is there do the files move to the
-store, the manifest last.
+store, the manifest last. What is kept in memory does not grow with the clips: the journal on disk is the record.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ import contextlib
 import os
 import shutil
 import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
@@ -33,30 +36,52 @@ class Entry(BaseModel):
     refused: list[Refusal]
 
 
+@dataclass
+class Tally:
+    """What the recordings so far became."""
+
+    recordings: int = 0
+    duration_s: float = 0.0  # of all clips
+    splits: Counter[str] = field(default_factory=Counter)  # clips per split
+    refused: Counter[str] = field(default_factory=Counter)  # refusals per check
+    reasons: dict[str, str] = field(default_factory=dict)  # of each check, the first
+
+    @property
+    def clips(self) -> int:
+        return self.splits.total()
+
+    def add(self, entry: Entry) -> None:
+        self.recordings += 1
+        self.duration_s += sum(clip.duration_s for clip in entry.clips)
+        self.splits.update(clip.split for clip in entry.clips)
+        self.refused.update(refusal.check for refusal in entry.refused)
+        for refusal in entry.refused:
+            self.reasons.setdefault(refusal.check, refusal.reason)
+
+
 class Assembly:
     """The shards of the store `out`, under construction in `work`.
 
-    `keys` is the order of the whole run; what the journal holds of it is resumed. All methods raise OSError where the
-    disk does not take the bytes; the next start then continues.
+    `keys` is the order of the whole run; what the journal holds of it is resumed and counted in `tally`. All methods
+    raise OSError where the disk does not take the bytes; the next start then continues.
     """
 
     def __init__(self, out: Path, work: Path, keys: list[str], shard_mb: float) -> None:
-        self.out, self.work, self._keys, self._shard_bytes = out, work, keys, int(shard_mb * 1e6)
+        self.out, self.work, self._shard_bytes = out, work, int(shard_mb * 1e6)
+        self.tally = Tally()
+        self._kept = (0, 0)  # number of the shard and offset in it at which the last recording's clips end
         self._journal = work / "journal.jsonl"
         self._take_back()
-        self.entries = self._resume()
-        write_atomically(self._journal, _lines(self.entries))
-        self._unsaved: list[tuple[Entry, Path, Path]] = []
+        self._resume(keys)
+        self._unsaved: list[tuple[bytes, Path, Path]] = []
         self._saved_at = time.monotonic()
-        clips = [clip for entry in self.entries for clip in entry.clips]
-        shards = sorted({clip.shard for clip in clips})
-        self._number = max(0, len(shards) - 1)
+        self._number, end = self._kept
         for stale in work.glob("shard-*.tar"):
-            if stale.name not in shards:
+            if stale.name > self._name():
                 stale.unlink()
-        self._file = self._shard(self._number).open("r+b" if clips else "w+b", buffering=0)
-        self._file.truncate(_end(clips[-1]) if clips else 0)
-        self._file.seek(0, os.SEEK_END)
+        self._file = self._shard(self._number).open("r+b" if end else "w+b", buffering=0)
+        self._file.truncate(end)
+        self._file.seek(end)
 
     def add(self, key: str, tar: Path, index: Path) -> Entry:
         """Append the clips of the next recording; its files are deleted once the journal holds it."""
@@ -75,8 +100,9 @@ class Assembly:
                 members = {name: (offset + shift, size) for name, (offset, size) in piece.clip.members.items()}
                 clips.append(piece.clip.model_copy(update={"shard": self._name(), "members": members}))
         entry = Entry(key=key, clips=clips, refused=result.refused)
-        self.entries.append(entry)
-        self._unsaved.append((entry, tar, index))
+        self._kept = (self._number, self._file.tell())
+        self.tally.add(entry)
+        self._unsaved.append((_line(entry), tar, index))
         if time.monotonic() - self._saved_at > _SAVE_S:
             self.save()
         return entry
@@ -85,7 +111,7 @@ class Assembly:
         """Bring shard and journal to the disk, then drop what they now hold."""
         _sync(self._file)
         with self._journal.open("ab") as journal:
-            journal.write(_lines([entry for entry, _, _ in self._unsaved]))
+            journal.writelines(line for line, _, _ in self._unsaved)
             _sync(journal)
         for _, tar, index in self._unsaved:
             index.unlink(missing_ok=True)
@@ -97,33 +123,32 @@ class Assembly:
         """Move shards, ledger and at last the manifest to the store, in place of what was there."""
         self.save()
         self._seal()
-        clips = [clip for entry in self.entries for clip in entry.clips]
-        refused = [refusal for entry in self.entries for refusal in entry.refused]
-        shards = {clip.shard for clip in clips}
         out = self.out
         out.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.work / LEDGER, _lines(refused))
-        write_atomically(self.work / MANIFEST, _lines(clips))
+        _write_lines(self.work / LEDGER, (refusal for entry in self._entries() for refusal in entry.refused))
+        _write_lines(self.work / MANIFEST, (clip for entry in self._entries() for clip in entry.clips))
         (out / MANIFEST).unlink(missing_ok=True)  # from here to the end there is no store
         for stale in out.glob("shard-*.tar"):
             stale.unlink()
-        for shard in sorted(shards):
-            os.replace(self.work / shard, out / shard)
+        for number in range(self._number + 1 if self.tally.clips else 0):
+            os.replace(self._shard(number), out / self._shard(number).name)
         os.replace(self.work / LEDGER, out / LEDGER)
         if classes.is_file():
             write_atomically(out / classes.name, classes.read_bytes())
         else:
             (out / classes.name).unlink(missing_ok=True)
-        if clips:
+        if self.tally.clips:
+            _sync_folder(out)  # no power cut leaves a manifest without its shards
             os.replace(self.work / MANIFEST, out / MANIFEST)
+            _sync_folder(out)
         shutil.rmtree(self.work, ignore_errors=True)
 
     def close(self) -> None:
         """Let go of the files; without `finish`, save what is there as far as the disk takes it."""
         if not self._file.closed:
             with contextlib.suppress(OSError):
-                clips = [clip for entry in self.entries for clip in entry.clips]
-                self._file.truncate(_end(clips[-1]) if clips and clips[-1].shard == self._name() else 0)
+                number, end = self._kept
+                self._file.truncate(end if number == self._number else 0)
                 self.save()
             self._file.close()
 
@@ -135,25 +160,28 @@ class Assembly:
                     os.replace(moved, self.work / moved.name)
             (self.work / MANIFEST).unlink()
 
-    def _resume(self) -> list[Entry]:
-        try:
-            lines = self._journal.read_text(encoding="utf-8").splitlines()
-        except OSError:
-            return []
-        entries: list[Entry] = []
-        for key, line in zip(self._keys, lines, strict=False):
-            try:
-                entry = Entry.model_validate_json(line)
-            except ValidationError:  # the last line of a killed run
-                break
-            if entry.key != key or not all(self._holds(clip) for clip in entry.clips):
-                break
-            entries.append(entry)
-        return entries
+    def _resume(self, keys: list[str]) -> None:
+        """Count what the journal holds of this run, and cut off the rest: other files or settings, half a line."""
+        valid, sizes = 0, {shard.name: shard.stat().st_size for shard in self.work.glob("shard-*.tar")}
+        with contextlib.suppress(FileNotFoundError), self._journal.open("r+b") as journal:
+            for key, line in zip(keys, journal, strict=False):
+                try:
+                    entry = Entry.model_validate_json(line)
+                except ValidationError:  # the last line of a killed run
+                    break
+                held = all(sizes.get(clip.shard, 0) >= _end(clip) for clip in entry.clips)
+                if entry.key != key or not held or not line.endswith(b"\n"):
+                    break
+                valid += len(line)
+                self.tally.add(entry)
+                if entry.clips:
+                    self._kept = (int(entry.clips[-1].shard[-9:-4]), _end(entry.clips[-1]))
+            journal.truncate(valid)
 
-    def _holds(self, clip: Clip) -> bool:
-        shard = self.work / clip.shard
-        return shard.is_file() and shard.stat().st_size >= _end(clip)
+    def _entries(self) -> Iterator[Entry]:
+        with self._journal.open("rb") as journal:
+            for line in journal:
+                yield Entry.model_validate_json(line)
 
     def _shard(self, number: int) -> Path:
         return self.work / f"shard-{number:05d}.tar"
@@ -177,10 +205,26 @@ def _end(clip: Clip) -> int:
     return end + -end % 512
 
 
-def _lines(models: list[Entry] | list[Clip] | list[Refusal]) -> bytes:
-    return b"".join(model.model_dump_json().encode() + b"\n" for model in models)
+def _line(model: BaseModel) -> bytes:
+    return model.model_dump_json().encode() + b"\n"
+
+
+def _write_lines(path: Path, models: Iterable[BaseModel]) -> None:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
+        file.writelines(_line(model) for model in models)
+        _sync(file)
+    partial.replace(path)
 
 
 def _sync(file: BinaryIO | FileIO) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

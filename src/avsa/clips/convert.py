@@ -11,6 +11,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import uuid4
 
 import av
 import numpy as np
@@ -75,7 +76,7 @@ def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None
     Raises:
         OSError: `tar` or `index` cannot be written; both are then absent.
     """
-    partial = tar.with_suffix(f".{os.getpid()}.part")  # a killed run's worker may still be at work on the same
+    partial = tar.with_suffix(f".{uuid4().hex}.part")  # a killed run's worker may still be at work on the same
     try:
         with partial.open("wb") as file:
             result = _Conversion(recording, config, file).run()
@@ -90,7 +91,7 @@ def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None
 
 def write_atomically(path: Path, payload: bytes, sync: bool = True) -> None:
     """Write a file so that it is either absent (or what it was) or complete; with `sync` also after a power cut."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+    partial = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         with partial.open("wb") as file:
             file.write(payload)

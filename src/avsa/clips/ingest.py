@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from avsa.clips.assemble import Assembly
+from avsa.clips.attempt import Done
+from avsa.clips.intake import Intake, take_in
 from avsa.clips.ledger import LEDGER
 from avsa.clips.order import check_order
-from avsa.clips.recordings import Recording, find_recordings
+from avsa.clips.recordings import LISTS, Recording
 from avsa.clips.workers import convert_all
 from avsa.config import Clips
 from avsa.errors import UserError
@@ -32,10 +34,34 @@ class IngestSummary:
     duration_s: float  # of all clips
     splits: dict[str, int]  # clips per split
     refused: dict[str, int]  # refusals per check
+    leaks: int  # ids that another set tests on, or trains on where this one tests (`leaks.jsonl`)
     order: tuple[str, float, int] | None  # for channel_order auto: what it most probably is (`order.check_order`)
+    speed: float | None  # x real time per core: seconds of clips per second of a core; None where none was converted
+
+    def __str__(self) -> str:
+        hours, refused = self.duration_s / 3600, sum(self.refused.values())
+        text = f"{self.clips} clips, {hours:.3g} h, of {self.recordings} recordings; {refused} refused"
+        return text if self.speed is None else f"{text}; {self.speed:.3g} x real time per core"
 
 
-def ingest(raw: Path, out: Path, config: Clips, jobs: int = -1) -> IngestSummary:
+@dataclass
+class _Speed:
+    """Clips' time against the time that cores took to make them; what an interrupted run had made does not count."""
+
+    clips_s: float = 0.0
+    cores_s: float = 0.0
+
+    def add(self, done: Done, clips_s: float) -> None:
+        if done.seconds is not None:
+            self.clips_s, self.cores_s = self.clips_s + clips_s, self.cores_s + done.seconds
+
+    def value(self) -> float | None:
+        return self.clips_s / self.cores_s if self.cores_s else None
+
+
+def ingest(
+    raw: Path, out: Path, config: Clips, jobs: int = -1, cluster: str | None = None, lists: Path = LISTS
+) -> IngestSummary:
     """Check the recordings in `raw` and write them as the clip store `out` (`avsa.clips.store`).
 
     What fails a check is listed in ``refused.jsonl`` and does not stop the rest. The store is the same bytes for any
@@ -44,13 +70,15 @@ def ingest(raw: Path, out: Path, config: Clips, jobs: int = -1) -> IngestSummary
 
     Args:
         jobs: processes; -1 is one per core.
+        cluster: address of a Dask scheduler whose workers convert instead (`avsa.clips.cluster`).
+        lists: folder of lists of ids (`avsa.clips.recordings.LISTS`).
 
     Raises:
         UserError: nothing to ingest, an empty split, nothing that passes the checks, `out` cannot be written, no space
-            left, or another ingest is at work there.
+            left, another ingest is at work there, or the cluster cannot do it.
     """
-    recordings = find_recordings(raw)
-    out = out.resolve()
+    raw, out = raw.absolute(), out.resolve()  # workers of a cluster have working folders of their own
+    intake = take_in(raw, out, config, lists)
     try:
         work = _work_folder(out)
         work.mkdir(parents=True, exist_ok=True)
@@ -59,7 +87,7 @@ def ingest(raw: Path, out: Path, config: Clips, jobs: int = -1) -> IngestSummary
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise UserError(f"another ingest is writing {out}: wait for it") from None
-            return _ingest(recordings, raw, out, work, config, jobs)
+            return _ingest(intake, out, work, config, jobs, cluster)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
@@ -74,38 +102,53 @@ def _work_folder(out: Path) -> Path:
     return out / ".partial" if inside else out.with_name(f".{out.name}.partial")
 
 
-def _ingest(recordings: list[Recording], raw: Path, out: Path, work: Path, config: Clips, jobs: int) -> IngestSummary:
+def _ingest(intake: Intake, out: Path, work: Path, config: Clips, jobs: int, cluster: str | None) -> IngestSummary:
+    recordings = intake.recordings
     settings = f"{FORMAT}\n{config.model_dump_json()}"
-    order = check_order(recordings, config.sample_rate) if config.channel_order == "auto" else None
+    order = (
+        check_order([one for one in recordings if one.refused is None], config.sample_rate)
+        if config.channel_order == "auto"
+        else None
+    )
     keys = [hashlib.sha256(f"{settings}\n{item.stamp()}".encode()).hexdigest()[:32] for item in recordings]
     assembly = Assembly(out, work, keys, config.shard_mb)
-    resumed = len(assembly.entries)
+    tally, speed, resumed = assembly.tally, _Speed(), assembly.tally.recordings
     try:
-        clips = sum(len(entry.clips) for entry in assembly.entries)
-        refused = sum(len(entry.refused) for entry in assembly.entries)
         todo = list(zip(keys, recordings, strict=True))[resumed:]
         with tqdm(total=len(keys), initial=resumed, desc="ingest", unit="recording", smoothing=0) as bar:
-            for key in convert_all(todo, config, work, jobs):
-                entry = assembly.add(key, work / f"{key}.tar", work / f"{key}.json")
-                clips, refused = clips + len(entry.clips), refused + len(entry.refused)
-                bar.set_postfix(clips=clips, refused=refused, refresh=False)
+            for done in _convert(todo, config, work, jobs, cluster):
+                entry = assembly.add(done.key, work / f"{done.key}.tar", work / f"{done.key}.json")
+                speed.add(done, sum(clip.duration_s for clip in entry.clips))
+                rate = f"{speed.value() or 0:.1f}x/core"
+                bar.set_postfix(clips=tally.clips, refused=tally.refused.total(), speed=rate, refresh=False)
                 bar.update()
-        entries = assembly.entries
-        assembly.finish(raw / "classes.json")
+        assembly.finish(intake.write_classes(work))
+        intake.write_leaks(out)
     finally:
         assembly.close()
-    summary = IngestSummary(
+    if not tally.clips:
+        [(check, _)] = tally.refused.most_common(1)
+        raise UserError(
+            f"none of {len(recordings)} recordings passes the checks, e.g. {tally.reasons[check]}: see {out / LEDGER}"
+        )
+    return IngestSummary(
         recordings=len(recordings),
         resumed=resumed,
-        clips=clips,
-        duration_s=sum(clip.duration_s for entry in entries for clip in entry.clips),
-        splits=dict(Counter(clip.split for entry in entries for clip in entry.clips)),
-        refused=dict(Counter(refusal.check for entry in entries for refusal in entry.refused)),
+        clips=tally.clips,
+        duration_s=tally.duration_s,
+        splits=dict(tally.splits),
+        refused=dict(tally.refused),
+        leaks=len(intake.leaks),
         order=order,
+        speed=speed.value(),
     )
-    if not clips:
-        most = Counter(refusal.reason for entry in entries for refusal in entry.refused).most_common(1)
-        raise UserError(
-            f"none of {len(recordings)} recordings passes the checks, e.g. {most[0][0]}: see {out / LEDGER}"
-        )
-    return summary
+
+
+def _convert(
+    todo: list[tuple[str, Recording]], config: Clips, work: Path, jobs: int, cluster: str | None
+) -> Iterator[Done]:
+    if cluster is None:
+        return convert_all(todo, config, work, jobs)
+    from avsa.clips.cluster import convert_on_cluster
+
+    return convert_on_cluster(todo, config, work, cluster)

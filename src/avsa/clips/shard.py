@@ -8,12 +8,22 @@ from typing import BinaryIO
 END = bytes(2 * tarfile.BLOCKSIZE)  # two empty blocks close an archive
 
 
+def header(name: str, size: int) -> bytes:
+    """The block before a member's payload."""
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644  # time and owner stay zero
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def padding(size: int) -> bytes:
+    """What fills a payload's last block."""
+    return bytes(-size % tarfile.BLOCKSIZE)
+
+
 def write_member(file: BinaryIO, name: str, payload: bytes) -> tuple[int, int]:
     """Append one member to an open tar; returns offset and length of its payload."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(payload), 0o644  # time and owner stay zero
-    file.write(info.tobuf(tarfile.USTAR_FORMAT))
+    file.write(header(name, len(payload)))
     offset = file.tell()
     file.write(payload)
-    file.write(bytes(-len(payload) % tarfile.BLOCKSIZE))
+    file.write(padding(len(payload)))
     return offset, len(payload)
