@@ -205,17 +205,17 @@ def test_debug_shows_where(project: Path) -> None:
 
 def test_a_real_process_with_an_output_in_the_way(project: Path) -> None:
     """MLflow, which makes its store here, adds nothing to the one line, and the run is recorded as failed."""
-    (project / "checkpoints").write_text("in the way")
-    process = start(project, "avsa", "init")
+    (project / "data").write_text("in the way")
+    process = start(project, "avsa", "synth")
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 2
-    assert errors == "avsa: checkpoints/untrained-0/network.pt: cannot be written: Not a directory\n"
+    assert errors == "avsa: cannot write scenes to data/raw/tiny: Not a directory\n"
     assert output == ""
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("avsa")
     assert experiment is not None
     assert [run.info.status for run in client.search_runs([experiment.experiment_id])] == ["FAILED"]
-    assert (project / "checkpoints").read_text() == "in the way"
+    assert (project / "data").read_text() == "in the way"
 
 
 def test_a_terminated_stage_is_recorded_as_killed(project: Path) -> None:

@@ -51,6 +51,7 @@ def closure(start: Path, function: str | None) -> set[Path]:
         ("motion", "stages/data.py", "run_motion", ("ambisonics",)),  # of synth, the pictures alone
         ("ingest", "stages/data.py", "run_ingest", ("geometry",)),  # clips turn nothing: energy only
         ("stats", "stages/data.py", "run_stats", ("clips",)),  # the store's content is a dependency itself
+        ("init", "stages/init.py", None, ("clips",)),
         ("scratch", "stages/pretrain.py", None, ("clips",)),
         ("pretrain", "stages/pretrain.py", None, ("clips",)),
         (

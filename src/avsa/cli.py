@@ -11,7 +11,7 @@ import typer
 
 from avsa.errors import UserError
 from avsa.resolve import resolve
-from avsa.verbs import records
+from avsa.verbs import records, search
 from avsa.verbs.options import Base, Jobs, Params, Seed, Set, app
 from avsa.verbs.options import resolved as _resolve
 
@@ -122,7 +122,7 @@ def stats(params: Params = None, base: Base = None, set_: Set = None, jobs: Jobs
 @app.command()
 def init(seed: Seed = 0, params: Params = None, base: Base = None, set_: Set = None) -> None:
     """Write the untrained network: where every run starts from, and the floor of every table."""
-    from avsa.stages.pretrain import run_init
+    from avsa.stages.init import run_init
 
     run_init(_resolve(params, base, set_), seed)
 
@@ -204,7 +204,7 @@ def inspect(
     typer.echo(run_inspect(_resolve(params, base, set_).config, source, output, order, raw))
 
 
-for verb in records.VERBS:
+for verb in (*records.VERBS, *search.VERBS):
     app.command()(verb)
 
 

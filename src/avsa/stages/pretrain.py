@@ -1,4 +1,4 @@
-"""The stages ``init`` and ``pretrain``."""
+"""The stage ``pretrain``."""
 
 from __future__ import annotations
 
@@ -36,17 +36,6 @@ from avsa.stages.inputs import build_views, digest, open_store
 from avsa.tasks.pretrain import PretrainTask, network_spec
 from avsa.tracking.phases import PhasePlan, phased
 from avsa.tracking.run import RUN_FILE, Run, Silent, stage_run, write_run_file
-
-
-def run_init(resolved: Resolved, seed: int) -> None:
-    """Write the untrained network of a seed."""
-    config = resolved.config
-    out = paths.checkpoint("untrained", seed)
-    with stage_run(resolved, "init", f"untrained-{seed}", arguments={"seed": seed}, writes=[out]) as run:
-        network = build_network(network_spec(config.model, config.audio), seed)
-        save_network(paths.network("untrained", seed), network, {"run": "untrained", "seed": seed})
-        write_run_file(out / RUN_FILE, run)
-        run.checkpoint(f"untrained-{seed}", paths.network("untrained", seed), {"run": "untrained", "seed": seed})
 
 
 def run_pretrain(resolved: Resolved, name: str, start: str, seed: int) -> None:
