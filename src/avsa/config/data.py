@@ -81,10 +81,10 @@ class Checks(Section):
     """Thresholds of the ingest checks; what fails goes to the ledger with the check's name and figure."""
 
     min_rms_db: float = -60.0  # level of W; below is silence
-    min_loudness: float = -65.0  # LKFS (ITU-R BS.1770) of W; below is hum, wind or silence
+    min_loudness: float = -60.0  # LKFS (ITU-R BS.1770) of W; below nothing can be heard
     min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
     max_mono_correlation: Probability = 0.95  # |correlation| of channels; above one is a copy: mono or stereo
-    max_directionless: Probability = 0.5  # share of W's energy from no direction; above is a voice-over
+    max_directionless: Probability = 0.3  # share of W's energy from no direction; above is a voice-over
     min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
     max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
     max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
