@@ -61,7 +61,7 @@ def resolve(params: Path | None = None, overrides: Sequence[str] = (), base: str
         where = str(PARAMS)
     else:
         where = str(params or PARAMS)
-        chosen = _read(Path(where))
+        chosen = read_mapping(Path(where))
     command = _parse(overrides)
     first = base or command.get("base") or chosen.get("base") or ""
     layers = [*_overlays(first).items(), (where, chosen), ("--set", command)]
@@ -79,13 +79,31 @@ def resolve(params: Path | None = None, overrides: Sequence[str] = (), base: str
         raise UserError(_explain(error, origins)) from None
 
 
+def overlay(under: Resolved, over: dict[str, Any], origin: str) -> Resolved:
+    """``under`` with one more layer on top, which ``origin`` names.
+
+    Raises:
+        UserError: a key is unknown; a value is out of its range.
+    """
+    origins = {**under.origins, **{path: origin for path, _ in _leaves(over)}}
+    try:
+        return Resolved(Config.model_validate(_merge(under.config.model_dump(), over)), origins)
+    except ValidationError as error:
+        raise UserError(_explain(error, origins)) from None
+
+
 def fingerprint(*parts: Any) -> str:
     """A short hash of configuration sections, file hashes and the like: what a result depends on."""
     plain = [part.model_dump(mode="json") if isinstance(part, BaseModel) else part for part in parts]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The YAML mapping in a file; empty for an empty file.
+
+    Raises:
+        UserError: no such file, or something else in it.
+    """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -107,7 +125,7 @@ def _overlays(base: Any, above: tuple[str, ...] = ()) -> dict[str, dict[str, Any
     for name in map(str, filter(None, base if isinstance(base, list) else [base])):
         if name in above:
             raise UserError(f"{name}: overlays name each other as base: {' -> '.join([*above, name])}")
-        layer = _read(Path(name))
+        layer = read_mapping(Path(name))
         for under, content in (*_overlays(layer.get("base"), (*above, name)).items(), (name, layer)):
             layers.setdefault(under, content)
     return layers

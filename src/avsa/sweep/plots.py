@@ -1,0 +1,96 @@
+"""Plots of a search: interactive ones for the page, and the same as pictures."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avsa.sweep.plan import Plan
+from avsa.sweep.studies import Studies
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+MOST_SLICES = 12
+SIZE = (11.0, 6.0)  # inches
+
+
+def plots(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
+    """Name, caption, and what draws it when given `optuna.visualization` or `optuna.visualization.matplotlib`."""
+    search = studies.search
+    first: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": plan.metrics[0]}
+    one = first if len(plan.metrics) > 1 else {"target_name": plan.metrics[0]}
+    both = [search, studies.random] if plan.random else [search]
+    yield "history", "History: the search and random search", lambda to: to.plot_optimization_history(both, **one)
+    if len(plan.metrics) > 1:
+        shown = list(plan.metrics[:3])
+        if len(plan.metrics) <= 3:
+            yield "pareto", "Pareto front", lambda to: to.plot_pareto_front(search, target_names=shown)
+    else:
+        yield "validation", "Validation while training", lambda to: to.plot_intermediate_values(search)
+    yield "importances", "Importances (fANOVA)", lambda to: to.plot_param_importances(search, **one)
+    yield (
+        "parallel",
+        "Parallel coordinates",
+        lambda to: to.plot_parallel_coordinate(search, params=_varied(search), **one),
+    )
+    yield "slices", "Slices", lambda to: to.plot_slice(search, params=_varied(search)[:MOST_SLICES], **one)
+
+
+def interactive(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Name, caption and HTML of every plot that can be drawn; the first one brings the code of all."""
+    import optuna.visualization as visualization
+
+    code: bool | str = True
+    for name, caption, draw in plots(studies, plan):
+        figure = _tried(lambda draw=draw: draw(visualization))  # type: ignore[misc]
+        if figure is not None:
+            figure.update_layout(title=caption, autosize=True)
+            yield name, caption, figure.to_html(full_html=False, include_plotlyjs=code)
+            code = False
+
+
+def pictures(studies: Studies, plan: Plan, folder: Path) -> Iterator[Path]:
+    """The same plots as PNG files."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    import optuna.visualization.matplotlib as visualization
+
+    for name, _, draw in plots(studies, plan):
+        axes = _tried(lambda draw=draw: draw(visualization))  # type: ignore[misc]
+        if axes is not None:
+            figure = plt.gcf()
+            figure.set_size_inches(*SIZE)
+            figure.savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
+            yield folder / f"{name}.png"
+        plt.close("all")
+
+
+def _varied(study: Study) -> list[str]:
+    """Parameters of complete trials, the ones of all trials first."""
+    counts: dict[str, int] = {}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.state.name == "COMPLETE":
+            for name in trial.params:
+                counts[name] = counts.get(name, 0) + 1
+    return sorted(counts, key=lambda name: (-counts[name], name))
+
+
+def _tried(draw: Callable[[], Any]) -> Any:
+    """What is drawn; None where the trials are too few or too much alike for this kind of plot."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        level = optuna.logging.get_verbosity()
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            return draw()
+        except (ValueError, RuntimeError, ZeroDivisionError, IndexError, KeyError):
+            return None
+        finally:
+            optuna.logging.set_verbosity(level)

@@ -1,0 +1,168 @@
+"""A trial in a process of its own, and what it and the search say to each other.
+
+Processes are forked off a server that has imported everything and touched no GPU: a trial starts within milliseconds,
+ends with all its memory, and takes nobody with it when it is killed. It runs in the trial's folder, writes its output
+to ``log.txt`` there, and ends at once when the process of the search does: no trial is ever trained by two.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NoReturn
+
+from avsa.errors import UserError
+from avsa.resolve import Resolved
+from avsa.sweep.places import Place
+
+LOG, LOCK = "log.txt", ".lock"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a trial's process is asked to do."""
+
+    name: str  # for people: "curriculum 12"
+    folder: Path  # absolute; the same one where a lost trial goes on
+    project: Path  # absolute
+    resolved: Resolved
+    seed: int
+    final: bool = False  # also measured on the test split
+    tags: dict[str, str] = field(default_factory=dict)
+
+
+Interval = tuple[float, float | None, float | None]
+"""A value and its 95 % interval, None where it has none."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial that was not stopped came to."""
+
+    values: list[float]  # of the plan's metrics
+    figures: dict[str, Interval] = field(default_factory=dict)  # by name
+    seconds: float = 0.0  # of training and measuring
+
+
+class Pruned(SystemExit):
+    """The search has no use for the rest of this trial."""
+
+
+class Report:
+    """A trial's line to the search."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def run(self, run_id: str) -> None:
+        """Say which MLflow run records the trial."""
+        self._connection.send(("run", run_id))
+
+    def __call__(self, spent: int, value: float) -> None:
+        """Report the metric after so much of the budget; training goes on while the search thinks about it."""
+        self._connection.send(("report", (spent, value)))
+
+    def check(self) -> None:
+        """Between steps.
+
+        Raises:
+            Pruned: the trial is to end here.
+        """
+        if self._connection.poll() and self._connection.recv():
+            raise Pruned
+
+
+Objective = Callable[[Job, Report], Outcome]
+"""Trains and measures; raises `Pruned` as the report does, SystemExit when it was asked to stop and has saved."""
+
+
+@dataclass
+class Running:
+    """A trial's process as the search sees it."""
+
+    process: BaseProcess
+    connection: Connection
+    place: Place
+    began: float
+
+
+def server(preload: list[str]) -> multiprocessing.context.ForkServerContext:
+    """The context that processes are forked in; its server starts to import at once."""
+    from multiprocessing import forkserver
+
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(preload)
+    forkserver.ensure_running()
+    return context
+
+
+def start(
+    context: multiprocessing.context.ForkServerContext, objective: Objective, job: Job, place: Place, now: float
+) -> Running:
+    """Start a trial at a place."""
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_main, args=(theirs, objective, job, place), name=job.name)
+    process.start()
+    theirs.close()
+    return Running(process, ours, place, now)
+
+
+def _main(connection: Connection, objective: Objective, job: Job, place: Place) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody: the search says what it means
+    signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_the_search, daemon=True).start()
+    os.environ.pop("MLFLOW_RUN_ID", None)  # that is the run of whoever started the search
+    place.take()
+    job.folder.mkdir(parents=True, exist_ok=True)
+    os.chdir(job.folder)
+    _write_to(job.folder / LOG)
+    with (job.folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held by a process of this trial that has not quite ended
+        connection.send(_ended(objective, job, Report(connection)))
+    sys.stderr.flush()
+
+
+def _ended(objective: Objective, job: Job, report: Report) -> tuple[str, Any]:
+    try:
+        return "done", objective(job, report)
+    except Pruned:
+        return "pruned", None
+    except SystemExit:
+        return "interrupted", None
+    except UserError as error:
+        print(f"avsa: {error}", file=sys.stderr)
+        return "failed", str(error)
+    except Exception as error:
+        traceback.print_exc()
+        text = " ".join(str(error).split())[:300]
+        memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        return "failed", f"out of memory: {text}" if memory else f"{type(error).__name__}: {text}"
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+def _end_with_the_search() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
+def _write_to(path: Path) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
