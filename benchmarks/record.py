@@ -37,8 +37,10 @@ def commit() -> str:
         return "unknown"
 
 
-def write(name: str, value: float, unit: str, baseline: float, ratio: float, digits: int = 2) -> Path:
-    """Store a figure beside a baseline's as ``benchmarks/<name>.json``."""
+def write(
+    name: str, value: float, unit: str, baseline: float, ratio: float, digits: int = 2, benchmark: str = ""
+) -> Path:
+    """Store a figure beside a baseline's as ``benchmarks/<name>.json``; `benchmark` is what measures several."""
     figure = {
         "name": name,
         "value": round(value, 2),
@@ -47,7 +49,7 @@ def write(name: str, value: float, unit: str, baseline: float, ratio: float, dig
         "ratio": round(ratio, digits),
         "machine": machine(),
         "commit": commit(),
-        "command": f"python -m benchmarks {name}",
+        "command": f"python -m benchmarks {benchmark or name}",
     }
     path = FOLDER / f"{name}.json"
     path.write_text(json.dumps(figure, indent=2) + "\n", encoding="utf-8")

@@ -21,7 +21,7 @@ from avsa.errors import UserError
 log = logging.getLogger(__name__)
 R = TypeVar("R")
 
-BLOCK = 4 << 20
+BLOCK = 4 << 20  # bytes that are fetched at once
 ATTEMPTS = 7
 WAIT_S = 0.5  # after the first failure, doubled after each, plus up to half of it at random: 31 ... 47 s altogether
 DEADLINE_S = 120.0  # for one block
@@ -36,15 +36,11 @@ _FILESYSTEMS: dict[
 
 
 class RemoteFiles:
-    """A folder at an address, read through a cache. See `avsa.clips.files.Files`.
+    """A folder at an address, read through a cache. See `avsa.clips.files.Files`."""
 
-    Args:
-        block: bytes that are fetched at once.
-    """
-
-    def __init__(self, address: str, cache: BlockCache, block: int = BLOCK) -> None:
+    def __init__(self, address: str, cache: BlockCache) -> None:
         self.root = Address(address.rstrip("/"))
-        self._cache, self._block = cache, block
+        self._cache, self._block = cache, BLOCK
         self._described: dict[str, tuple[int, str]] = {}
 
     def read(self, name: str, offset: int, length: int) -> bytes:
