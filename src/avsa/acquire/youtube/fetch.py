@@ -124,11 +124,10 @@ class Fetcher:
                     raise _RefusedError(offer, failure) from failure
                 raise
             paths.append(path)
-            before += path.stat().st_size
-            expected = offer.format.get("filesize")
-            if expected and path.stat().st_size != expected:
-                path.unlink()
-                raise Failure("damaged", f"{path.stat().st_size} of {expected} bytes")
+            size, said = path.stat().st_size, offer.format.get("filesize")
+            if said and size != said:
+                raise Failure("damaged", f"{size} bytes came of a file that should have {said}")
+            before += size
         return self._record(item, choice, paths, examine(paths))
 
     def _watcher(self, before: int) -> Callable[[int, int | None], None]:

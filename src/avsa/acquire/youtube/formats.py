@@ -2,6 +2,7 @@
 
 A format is a dictionary as yt-dlp makes it. Of YouTube's answer it keeps the projection and the kind of spatial audio
 as words of ``format_note`` only: ``equi`` (EQUIRECTANGULAR), ``mesh`` (EAC), ``ambisonics_quad``, ``ambisonics_5_1``.
+To what the server may well refuse it adds ``MISSING POT``: no token that proves where the request comes from.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Choice:
     @property
     def certain(self) -> bool:
         """Whether no other application can offer anything better."""
-        return self.projection == "equirectangular" and self.channel_order == "acn-sn3d"
+        sure = not any(_doubtful(offer.format) for offer in self.offers)
+        return sure and self.projection == "equirectangular" and self.channel_order == "acn-sn3d"
 
     @property
     def bytes(self) -> int:
@@ -131,6 +133,10 @@ def _notes(offered: Format) -> set[str]:
     return {note.strip().lower() for note in str(offered.get("format_note") or "").split(",")}
 
 
+def _doubtful(offered: Format) -> bool:
+    return "missing pot" in _notes(offered)
+
+
 def _id(offered: Format) -> str:
     return str(offered["format_id"]).partition("-")[0]
 
@@ -145,7 +151,7 @@ def _sound(offer: Offer) -> tuple[Any, ...]:
     kinds = (codec.startswith("opus"), codec.startswith("vorbis"), offered.get("audio_channels") == 4)
     known = any(note.startswith("ambisonics") for note in _notes(offered))
     rank = kinds.index(True) if any(kinds) else len(kinds)
-    return rank, not known, -(offered.get("language_preference") or 0), -(offered.get("tbr") or 0)
+    return rank, _doubtful(offered), not known, -(offered.get("language_preference") or 0), -(offered.get("tbr") or 0)
 
 
 def _picture(offer: Offer, max_height: int | None) -> tuple[Any, ...]:
@@ -154,7 +160,15 @@ def _picture(offer: Offer, max_height: int | None) -> tuple[Any, ...]:
     over = max_height is not None and height > max_height
     codecs = next((rank for rank, name in enumerate(_CODECS) if codec.startswith(name)), len(_CODECS))
     unsure = projection(offered) != "equirectangular"
-    return unsure, over, height if over else -height, codecs, -(offered.get("fps") or 0), -(offered.get("tbr") or 0)
+    return (
+        unsure,
+        _doubtful(offered),
+        over,
+        height if over else -height,
+        codecs,
+        -(offered.get("fps") or 0),
+        -(offered.get("tbr") or 0),
+    )
 
 
 def _lack(usable: list[Offer], spatial: bool) -> Lack:

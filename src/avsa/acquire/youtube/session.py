@@ -17,6 +17,7 @@ from avsa.config import Download
 from avsa.errors import UserError
 
 _NO_AGENT = "+no-agent"
+_YOUTUBE = {"formats": ["missing_pot"]}  # also formats that it expects to be refused with 403: not all are
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
@@ -76,7 +77,7 @@ class Session:
             "updatetime": False,
             "skip_unavailable_fragments": False,  # a video with a hole is none
             "socket_timeout": config.timeout_s,
-            "extractor_args": {**ours, "youtube": {**ours.get("youtube", {}), "player_client": [name]}},
+            "extractor_args": {**ours, "youtube": {**_YOUTUBE, **ours.get("youtube", {}), "player_client": [name]}},
             "http_headers": {
                 **config.options.get("http_headers", {}),
                 **({"User-Agent": ""} if client.endswith(_NO_AGENT) else {}),

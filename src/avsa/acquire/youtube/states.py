@@ -90,7 +90,8 @@ def classify(error: BaseException, hints: str = "") -> Failure:
     Args:
         hints: warnings that came before it; yt-dlp drops an application of YouTube's that answers 429 with a warning.
     """
-    reason = re.sub(r"\x1b\[[0-9;]*m|^ERROR: ", "", " ".join(str(error).split())) or type(error).__name__
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))
+    reason = plain.removeprefix("ERROR: ") or type(error).__name__
     for cause in causes(error):
         if isinstance(cause, Failure):
             return cause
