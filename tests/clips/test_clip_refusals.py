@@ -243,12 +243,14 @@ def test_not_equirectangular(tmp_path: Path, projection: str) -> None:
 
 
 def test_damaged_label_maps_and_truth(tmp_path: Path) -> None:
-    write_recording(tmp_path / "raw", "bad1")
-    (tmp_path / "raw/bad1.segm.png").write_bytes(b"no picture")
-    write_recording(tmp_path / "raw", "bad2")
-    (tmp_path / "raw/bad2.json").write_text("{")
-    entries = refusals(tmp_path / "raw", tmp_path / "out")
-    assert [(entry["source"], entry["check"]) for entry in entries] == [("bad1.mp4", "labels"), ("bad2.mp4", "truth")]
+    write_recording(tmp_path / "raw", "bad")
+    (tmp_path / "raw/bad.json").write_text("{")
+    assert refusal(tmp_path / "raw", tmp_path / "out")["check"] == "truth"
+    write_recording(tmp_path / "raw", "bad")
+    (tmp_path / "raw/bad.json").unlink()
+    (tmp_path / "raw/bad.segm.png").write_bytes(b"no picture")
+    assert ingest(tmp_path / "raw", tmp_path / "out", CONFIG, jobs=1).refused == {"labels": 1}
+    assert ["segm.png" in clip.members for clip in ClipStore(tmp_path / "out")] == [False, False]
 
 
 def test_thresholds_come_from_the_configuration(tmp_path: Path) -> None:

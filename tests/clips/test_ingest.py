@@ -26,6 +26,7 @@ from clips_media import (
 from PIL import Image
 
 from avsa.clips.ingest import ingest
+from avsa.clips.label_maps import count_maps, read_map
 from avsa.clips.store import ClipStore
 from avsa.config import Clips
 from avsa.errors import UserError
@@ -178,10 +179,10 @@ def test_clips_of_a_long_recording(tmp_path: Path) -> None:
     store = ClipStore(tmp_path / "out", "val")
     second = store[1]
     assert (second.id, second.source, second.start_s, second.label_fps) == ("val-long-0001", "val/long.mp4", 2.0, 4.0)
-    (tmp_path / "maps.png").write_bytes(store.read(second, "segm.png"))
-    cut = np.asarray(Image.open(tmp_path / "maps.png"))
-    assert cut.shape == (64, 16)
-    assert cut[::8, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
+    png = store.read(second, "segm.png")
+    cut_THW = np.stack([read_map(png, index) for index in range(count_maps(png))])
+    assert cut_THW.shape == (8, 8, 16)
+    assert cut_THW[:, 0, 0].tolist() == [8, 9, 10, 11, 12, 13, 14, 15]
     found = store.truth(second)
     assert found["time_s"] == times[:8]
     assert found["objects"][0]["azimuth"] == pytest.approx([0.1 * i for i in range(8, 16)])
@@ -192,12 +193,14 @@ def test_clips_of_a_long_recording(tmp_path: Path) -> None:
 def test_a_whole_recording_keeps_its_truth_and_maps(tmp_path: Path) -> None:
     truth = {"label_fps": 4.0, "time_s": [i / 4 for i in range(8)], "objects": [{"azimuth": [0.5] * 8}]}
     write_recording(tmp_path / "raw/train", "train-7", truth=truth)
-    Image.fromarray(np.zeros((64, 16), np.uint8)).save(tmp_path / "raw/train/train-7.segm.png")
+    maps = np.repeat(np.arange(8, dtype=np.uint8), 8)[:, None] * np.ones((1, 16), np.uint8)
+    Image.fromarray(maps).save(tmp_path / "raw/train/train-7.segm.png")
     ingest(tmp_path / "raw", tmp_path / "out", CONFIG, jobs=1)
     store = ClipStore(tmp_path / "out")
     assert store[0].id == "train-7-0000"
     assert store.truth(store[0]).items() >= truth.items()
-    assert store.read(store[0], "segm.png") == (tmp_path / "raw/train/train-7.segm.png").read_bytes()
+    png = store.read(store[0], "segm.png")
+    np.testing.assert_array_equal(np.concatenate([read_map(png, index) for index in range(8)]), maps)
 
 
 def test_names_that_are_alike_or_odd(tmp_path: Path) -> None:

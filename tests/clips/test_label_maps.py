@@ -85,7 +85,8 @@ def from_stack(stack_HW: Array, fps: float, time_s: float) -> Array:
     """The map nearest to a time in a recording's picture of all maps, which is decoded whole."""
     maps_THW = stack_HW.reshape(-1, stack_HW.shape[1] // 2, stack_HW.shape[1])
     distance_T = np.abs(np.arange(len(maps_THW)) / fps - time_s)
-    return maps_THW[int(np.argmax(distance_T <= distance_T.min() + 1e-6))]
+    nearest: Array = maps_THW[int(np.argmax(distance_T <= distance_T.min() + 1e-6))]
+    return nearest
 
 
 @pytest.mark.parametrize("fps", [4.0, 3.0])

@@ -242,7 +242,7 @@ def test_damaged_names(tmp_path: Path, content: str | None) -> None:
 def test_clips_without_label_maps(tmp_path: Path) -> None:
     store = write_store(tmp_path, [ordinary_clip(0, FRAMES)])
     (tmp_path / "classes.json").write_text(json.dumps(NAMES))
-    with pytest.raises(UserError, match=r"1 of 1 clips .* have no label maps, among them clip-0"):
+    with pytest.raises(UserError, match=r"none of 1 clips .* has label maps: make them before ingest"):
         rows(store, 0)
 
 
@@ -250,7 +250,10 @@ def test_clips_without_label_maps(tmp_path: Path) -> None:
     ("labels", "message"),
     [
         ([still(patches(0, 32)), still(patches(1, 64))], "clip-1 .*label map of another size: 128×64 instead of 64×32"),
-        ([still(patches(0, 32)), np.zeros((1, 33, 64), np.uint8)], "clip-1 .*of another size: 64×33 is no stack"),
+        (
+            [still(patches(0, 32)), still(np.zeros((33, 64), np.uint8))],
+            "clip-1 .*of another size: 64×33 instead of 64×32",
+        ),
         ([still(patches(0, 32)), still(patches(0, 32)) + np.uint8(1)], "clip-1 .*class id 5 in a label map"),
         (
             [still(patches(0, 32)), still(patches(0, 32))[:2]],

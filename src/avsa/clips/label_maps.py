@@ -10,6 +10,7 @@ Shapes: H×W pixels.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -53,6 +54,13 @@ def join_maps(maps: Iterable[Map], fps: float) -> bytes:
         out.append(_chunk(b"fdAT", struct.pack(">I", number + 1) + picture) if number else _chunk(b"IDAT", picture))
         number += 2 if number else 1
     return b"".join([*out, _chunk(b"IEND", b"")])
+
+
+def is_animated(png: bytes) -> bool:
+    """Whether it is an animated PNG, and not a single picture or something else."""
+    with contextlib.suppress(ValueError):
+        return count_maps(png) > 0
+    return False
 
 
 def count_maps(png: bytes) -> int:

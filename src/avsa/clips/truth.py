@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from avsa.clips.label_maps import Map, decode_map, join_maps
+from avsa.clips.label_maps import Map, count_maps, decode_map, is_animated, join_maps, read_map
 from avsa.clips.ledger import RefusedError
 from avsa.clips.sources import starss23
 from avsa.clips.sources.panoptic import FPS, PanopticMaps
@@ -80,7 +81,7 @@ def read_truth(path: Path | None) -> dict[str, Any]:
 def read_labels(source: LabelSource, truth: dict[str, Any]) -> Labels | None:
     """The label maps of a recording: pairs of pictures, or one picture of all maps, one below the other.
 
-    Of the latter there are `label_fps` of the truth (default 4) per second.
+    The latter may also be an animated one; there are `label_fps` of the truth (default 4) per second.
 
     Raises:
         RefusedError: they cannot be read, the picture is not one of whole 2:1 maps, or maps of the pairs are missing.
@@ -95,13 +96,16 @@ def read_labels(source: LabelSource, truth: dict[str, Any]) -> Labels | None:
 
 
 def _stack(path: Path, truth: dict[str, Any]) -> Labels:
-    maps = decode_map(path.read_bytes())
-    height = maps.shape[1] // 2
-    if height == 0 or maps.shape[0] % height:
-        raise ValueError("not a stack of maps that are twice as wide as high")
     fps = float(truth.get("label_fps", _LABEL_FPS))
     if not fps > 0:
         raise ValueError(f"label_fps is {fps:g}")
+    png = path.read_bytes()
+    if is_animated(png):
+        return Labels(path.name, count_maps(png), fps, partial(read_map, png))
+    maps = decode_map(png)
+    height = maps.shape[1] // 2
+    if height == 0 or maps.shape[0] % height:
+        raise ValueError("not a stack of maps that are twice as wide as high")
     return Labels(path.name, maps.shape[0] // height, fps, lambda t: maps[t * height : (t + 1) * height])
 
 

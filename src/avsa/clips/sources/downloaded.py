@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from avsa.clips.sources import folder
-from avsa.clips.sources.layout import SPLITS, Found, Layout, Recording, one_split_each, read_lines
+from avsa.clips.sources.layout import SPLITS, Found, Layout, Recording, one_split_each, own_classes, read_lines
 from avsa.clips.sources.panoptic import PanopticMaps, find_maps
 from avsa.clips.sources.yt360 import read_classes
 from avsa.errors import UserError
@@ -35,7 +35,7 @@ def find(raw: Path, lists: Path) -> Found:
         if Path(recording.source).parts[0] in SPLITS
     ]
     one_split_each((recording.origin, recording.split) for recording in recordings)
-    return Found(recordings, read_classes(raw, lists) if maps else None)
+    return Found(recordings, read_classes(raw, lists) if maps else own_classes(raw))
 
 
 def _with_segments(

@@ -10,7 +10,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from avsa.clips.sources.layout import AUDIO, SPLITS, VIDEO, Found, Layout, Recording, media_files, youtube_id
+from avsa.clips.sources.layout import (
+    AUDIO,
+    SPLITS,
+    VIDEO,
+    Found,
+    Layout,
+    Recording,
+    beside,
+    media_files,
+    own_classes,
+    youtube_id,
+)
 from avsa.errors import UserError
 
 
@@ -29,8 +40,7 @@ def find(raw: Path, lists: Path) -> Found:
     for split in SPLITS:
         if (raw / split).is_dir() and not any(recording.split == split for recording in found):
             raise UserError(f"split {split!r} is empty: no video in {raw / split}; fill the folder or remove it")
-    classes = raw / "classes.json"
-    return Found(found, classes.read_bytes() if classes.is_file() else None)
+    return Found(found, own_classes(raw))
 
 
 def pair(raw: Path, stem: Path, paths: list[Path]) -> list[Recording]:
@@ -40,7 +50,6 @@ def pair(raw: Path, stem: Path, paths: list[Path]) -> list[Recording]:
         videos.pop()
     sounds = [p for p in paths if p not in videos and p.suffix.lower() in AUDIO]
     sounds.sort(key=lambda p: AUDIO.index(p.suffix.lower()))
-    labels, truth = Path(f"{stem}.segm.png"), Path(f"{stem}.json")
     recordings = []
     candidates: list[Path | None] = [*videos] or [None]
     for video in candidates:
@@ -56,8 +65,8 @@ def pair(raw: Path, stem: Path, paths: list[Path]) -> list[Recording]:
                 name=re.sub(r"[^A-Za-z0-9_-]", "_", "-".join(parts)),
                 video=video,
                 audio=sounds[0] if sounds else None,
-                labels=labels if labels.is_file() else None,
-                truth=truth if truth.is_file() else None,
+                labels=beside(video or sounds[0], ".segm.png"),
+                truth=beside(video or sounds[0], ".json"),
                 origin=youtube_id(relative.stem),
             )
         )

@@ -76,6 +76,8 @@ class Found:
 class Layout:
     """How a data set lies in a folder.
 
+    Label maps ``NAME.segm.png`` beside a video, and ``classes.json``, as `avsa segment` leaves them, belong to all.
+
     Attributes:
         name: its value of ``clips.layout``.
         sign: what it is recognised by, as a message says it.
@@ -99,6 +101,18 @@ def media_files(folder: Path) -> Iterator[Path]:
             path = Path(parent, name)
             if path.suffix.lower() in {*VIDEO, *AUDIO} and not name.startswith("."):
                 yield path
+
+
+def beside(media: Path, suffix: str) -> Path | None:
+    """A file that has the name of another but for its suffix, if there is one."""
+    path = media.with_suffix(suffix)
+    return path if path.is_file() else None
+
+
+def own_classes(raw: Path) -> bytes | None:
+    """The folder's ``classes.json``, if it has one."""
+    path = raw / "classes.json"
+    return path.read_bytes() if path.is_file() else None
 
 
 def youtube_id(stem: str) -> str:

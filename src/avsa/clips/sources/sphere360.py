@@ -23,8 +23,10 @@ from avsa.clips.sources.layout import (
     Found,
     Layout,
     Recording,
+    beside,
     media_files,
     one_split_each,
+    own_classes,
     read_lines,
 )
 from avsa.errors import UserError
@@ -51,7 +53,7 @@ def find(raw: Path, lists: Path) -> Found:
         _recording(raw, stem, pictures.get(stem), sounds.get(stem), split_of, starts_of)
         for stem in sorted({*pictures, *sounds})
     ]
-    return Found(found)
+    return Found(found, own_classes(raw))
 
 
 def _recording(
@@ -77,6 +79,8 @@ def _recording(
         name=re.sub(r"[^A-Za-z0-9_-]", "_", stem),
         video=video,
         audio=audio,
+        labels=beside(path, ".segm.png"),
+        truth=beside(path, ".json"),
         origin=origin,
         segments=None if cut else tuple(sorted(starts_of[origin])) if not reason else None,
         refused=Refusal(source=source, check="split", reason=reason) if reason else None,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from avsa.clips.ledger import RefusedError
-from avsa.clips.sources.layout import Found, Layout, Recording
+from avsa.clips.sources.layout import Found, Layout, Recording, beside, own_classes
 
 CLASSES = (
     "female speech", "male speech", "clapping", "telephone", "laughter", "domestic sounds", "footsteps", "door",
@@ -38,11 +38,12 @@ def find(raw: Path, lists: Path) -> Found:
                 name=re.sub(r"[^A-Za-z0-9_-]", "_", sound.stem),
                 video=video if video.is_file() else None,
                 audio=sound,
+                labels=beside(video, ".segm.png"),
                 truth=truth if truth.is_file() else None,
                 origin=sound.stem,
             )
         )
-    return Found(found)
+    return Found(found, own_classes(raw))
 
 
 def read_metadata(path: Path) -> dict[str, Any]:

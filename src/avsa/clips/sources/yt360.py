@@ -19,7 +19,9 @@ from avsa.clips.sources.layout import (
     Found,
     Layout,
     Recording,
+    beside,
     find_list,
+    own_classes,
     read_lines,
     read_splits,
 )
@@ -43,12 +45,10 @@ def find(raw: Path, lists: Path) -> Found:
             f"put it there or into {lists / DATASET}"
         )
     split_of = read_splits({split: path for split, path in paths.items() if path})
-    sounds = {path.stem: path for path in sorted((raw / "audio").iterdir()) if path.suffix.lower() in AUDIO}
+    sounds = {path.stem: path for path in _files(raw / "audio", AUDIO)}
     maps = find_maps(raw)
     found = []
-    for video in sorted((raw / "video").iterdir()):
-        if video.suffix.lower() not in VIDEO or video.name.startswith("."):
-            continue
+    for video in _files(raw / "video", VIDEO):
         match = _CLIP.fullmatch(video.stem)
         origin, source = match[1] if match else "", f"video/{video.name}"
         reason = "" if match else "the name is not ID-START, such as yJtIK922yxg-54"
@@ -61,12 +61,13 @@ def find(raw: Path, lists: Path) -> Found:
                 name=re.sub(r"[^A-Za-z0-9_-]", "_", video.stem),
                 video=video,
                 audio=sounds.get(video.stem),
-                labels=maps.get(video.stem),
+                labels=maps.get(video.stem) or beside(video, ".segm.png"),
+                truth=beside(video, ".json"),
                 origin=origin,
                 refused=Refusal(source=source, check="split", reason=reason) if reason else None,
             )
         )
-    return Found(found, read_classes(raw, lists) if maps else None)
+    return Found(found, read_classes(raw, lists) if maps else own_classes(raw))
 
 
 def read_classes(raw: Path, lists: Path) -> bytes | None:
@@ -82,6 +83,10 @@ def read_classes(raw: Path, lists: Path) -> bytes | None:
     if len(names) != THINGS + STUFF:
         raise UserError(f"{path} has {len(names)} names: {THINGS} things and {STUFF} stuff are expected")
     return json.dumps({"things": names[:THINGS], "stuff": names[THINGS:]}, indent=1).encode()
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in suffixes and not p.name.startswith("."))
 
 
 def _recognise(raw: Path) -> bool:
