@@ -6,7 +6,7 @@ import errno
 import fcntl
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from avsa.clips.assemble import Assembly
 from avsa.clips.attempt import Done
 from avsa.clips.intake import Intake, take_in
+from avsa.clips.leaks import LEAKS
 from avsa.clips.ledger import LEDGER
 from avsa.clips.order import check_order
 from avsa.clips.recordings import LISTS, Recording
@@ -36,11 +37,12 @@ class IngestSummary:
     refused: dict[str, int]  # refusals per check
     leaks: int  # ids that another set tests on, or trains on where this one tests (`leaks.jsonl`)
     order: tuple[str, float, int] | None  # for channel_order auto: what it most probably is (`order.check_order`)
-    speed: float | None  # x real time per core: seconds of clips per second of a core; None where none was converted
+    speed: float | None = field(compare=False)  # x real time per core: seconds of clips per second of a core, if any
 
     def __str__(self) -> str:
         hours, refused = self.duration_s / 3600, sum(self.refused.values())
         text = f"{self.clips} clips, {hours:.3g} h, of {self.recordings} recordings; {refused} refused"
+        text += f"; {self.leaks} on the other side of a test elsewhere ({LEAKS})" if self.leaks else ""
         return text if self.speed is None else f"{text}; {self.speed:.3g} x real time per core"
 
 

@@ -56,7 +56,12 @@ def run_ingest(resolved: Resolved, source: Path | None, jobs: int, cluster: str 
     with stage_run(resolved, "ingest", "ingest", reads=[raw], writes=[out]) as run:
         summary = ingest(raw, out, config.clips, jobs, cluster)
         refused = sum(summary.refused.values())
-        figures = {"clips": summary.clips, "refused": refused, "hours": summary.duration_s / 3600}
+        figures = {
+            "clips": summary.clips,
+            "refused": refused,
+            "leaks": summary.leaks,
+            "hours": summary.duration_s / 3600,
+        }
         if summary.speed is not None:
             figures["real_time_per_core"] = summary.speed
         run.log(figures, step=0)
