@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from clips_media import Writer, decode_flac, decode_mp4
 from layouts import CONFIG, IDS, marked, merged, panoptic_pictures, write_maps
+from PIL import Image
 
 from avsa.clips.ingest import ingest
-from avsa.clips.label_maps import count_maps, read_map
+from avsa.clips.label_maps import count_maps, join_maps, read_map
 from avsa.clips.recordings import find_recordings
 from avsa.clips.sources.downloaded import read_segments
 from avsa.clips.store import ClipStore
@@ -130,6 +131,28 @@ def test_published_label_maps_of_listed_clips(videos: Path, tmp_path: Path) -> N
         pair = pictures[f"things-{index:04d}.png"], pictures[f"stuff-{index:04d}.png"]
         np.testing.assert_array_equal(read_map(png, index), np.vectorize(merged)(*pair))
     assert [(entry["check"], entry["start_s"]) for entry in ledger(tmp_path / "out")] == [("labels", 5.0)]
+
+
+@pytest.mark.parametrize("animated", [False, True])
+def test_label_maps_of_a_whole_video(videos: Path, tmp_path: Path, animated: bool) -> None:
+    raw = tmp_path / "raw"
+    shutil.copytree(videos, raw)
+    maps_THW = np.arange(28, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 16), np.uint8)
+    if animated:
+        (raw / f"train/{IDS[0]}.segm.png").write_bytes(join_maps(maps_THW, 4.0))
+    else:
+        Image.fromarray(maps_THW.reshape(-1, 16)).save(raw / f"train/{IDS[0]}.segm.png")
+    (raw / "classes.json").write_text('{"things": ["a"], "stuff": ["b"]}')
+    (raw / "segments.txt").write_text(f"{IDS[0]} 1,4.5\n{IDS[1]} 0\n")
+    ingest(raw, tmp_path / "out", CONFIG, jobs=1, lists=raw)
+    store = ClipStore(tmp_path / "out")
+    found = {}
+    for clip in store:
+        if "segm.png" in clip.members:
+            png = store.read(clip, "segm.png")
+            found[clip.start_s] = [int(read_map(png, index)[0, 0]) for index in range(count_maps(png))]
+    assert found == {1.0: list(range(4, 12)), 4.5: list(range(18, 26))}
+    assert store.beside("classes.json") == (raw / "classes.json").read_bytes()
 
 
 def test_an_id_in_two_splits(videos: Path, tmp_path: Path) -> None:
