@@ -21,16 +21,15 @@ def find_copies(store: ClipStore, suspects: Iterable[list[int]], most: int) -> l
     """
     groups: list[list[Clip]] = []
     for numbers in suspects:
-        if (most := most - len(numbers)) < 0:
-            break
         same: defaultdict[str, list[Clip]] = defaultdict(list)
-        for number in numbers:
+        for number in numbers[:most]:
             clip = store[number]
             try:
                 digest = hashlib.sha256(store.read(clip, "mp4") + store.read(clip, "flac")).hexdigest()
             except UserError:
                 continue
             same[digest].append(clip)
+        most = max(0, most - len(numbers))
         groups += [clips for clips in same.values() if len(clips) > 1]
     return sorted(groups, key=lambda clips: -len({clip.split for clip in clips}))
 

@@ -177,7 +177,7 @@ def _overlaps(root: Path, store: ClipStore | None, tally: Tally) -> list[str]:
         lines.append("No two clips have the same picture and sound, byte for byte.")
     suspects = sum(map(len, tally.lengths.values()))
     if suspects > COMPARED:
-        lines.append(f"{suspects:,} clips share their lengths with others; about {COMPARED:,} of them were compared.")
+        lines.append(f"{suspects:,} clips share their lengths with others; {COMPARED:,} of them were compared.")
     return lines
 
 
