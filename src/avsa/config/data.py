@@ -86,7 +86,7 @@ class Checks(Section):
     max_mono_correlation: Probability = 0.95  # |correlation| of channels; above one is a copy: mono or stereo
     max_directionless: Probability = 0.3  # share of W's energy from no direction; above is a voice-over
     min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
-    max_seam: float = 2.0  # step across the left-right edge against the picture's own steps; together with
+    max_seam: float = 1.6  # step across the left-right edge against the picture's own steps; together with
     max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video
     max_twins: Probability = 0.9  # correlation of the picture's halves; above is a stereoscopic video
     max_dropped: Probability = 0.1  # share of the time in which frames are missing
