@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from PIL import Image
 
 from avsa.acquire.synth.picture import CLASSES, draw
 from avsa.acquire.synth.places import STUFF, build_place, frames, labels
@@ -18,6 +19,7 @@ from avsa.geometry.crops import perspective
 from avsa.geometry.sphere import direction_to_pixel
 
 SYNTH = Synth(height=96, places=12)
+HUES = (0.1, 0.45, 0.8)  # of sky, backdrop and ground
 KINDS = range(len(THINGS))
 
 
@@ -116,17 +118,27 @@ def test_classes_keep_their_shape_whatever_their_colour() -> None:
 
 def test_surroundings_are_the_places_and_turn_with_the_yaw() -> None:
     place, times = build_place(0, 4, 96), np.array([0.0, 1.0])
-    seen = frames(place, times, 0.0)
-    turned = frames(place, times, math.pi / 2)
+    seen = frames(place, times, 0.0, HUES)
+    turned = frames(place, times, math.pi / 2, HUES)
     np.testing.assert_array_equal(np.roll(seen, -48, axis=2), turned)
     np.testing.assert_array_equal(np.roll(labels(place, 0.0), -48, axis=1), labels(place, math.pi / 2))
     assert not np.array_equal(seen[0], seen[1])  # the sky drifts
-    assert np.abs(seen.astype(float) - frames(build_place(0, 5, 96), times, 0.0)).mean() > 15
+    assert np.abs(seen.astype(float) - frames(build_place(0, 5, 96), times, 0.0, HUES)).mean() > 10
+
+
+def test_stuff_has_the_hue_of_its_scene_whatever_its_class() -> None:
+    for number in range(12):
+        place = build_place(0, number, 96)
+        colours_HWC = frames(place, np.zeros(1), 0.0, HUES)[0]
+        hue_HW = np.asarray(Image.fromarray(colours_HWC).convert("HSV"))[..., 0] / 255
+        for layer, hue in zip(place.layers, HUES, strict=True):
+            away = (hue_HW[layer.region_HW] - hue + 0.5) % 1 - 0.5
+            assert np.abs(away).max() < 0.03, (layer.stuff, hue)  # 8 bits of a dim colour
 
 
 def test_stuff_that_does_not_move_stays() -> None:
     place = build_place(0, CLASSES["stuff"].index("wall"), 96)
     still = np.isin(place.labels_HW, [STUFF.index(s) for s in ("wall", "rock", "sand", "paving")])
-    seen = frames(place, np.array([0.0, 1.3]), 0.0)
+    seen = frames(place, np.array([0.0, 1.3]), 0.0, HUES)
     np.testing.assert_array_equal(seen[0][still], seen[1][still])
     assert still.any()

@@ -40,6 +40,7 @@ class Look:
     glow: float
     place_seed: int
     place: int
+    hues: tuple[float, float, float]  # of the place's sky, backdrop and ground
     azimuth: float  # of the camera in the place
     elevation: float
     fov: float
@@ -59,6 +60,7 @@ def draw_look(rng: np.random.Generator, place_seed: int, places: int) -> Look:
         elevation=math.radians(rng.uniform(-30, 30)),
         fov=math.radians(rng.uniform(80, 100)),
         clock_s=rng.uniform(0, 60),
+        hues=(rng.random(), rng.random(), rng.random()),
     )
 
 
@@ -80,7 +82,8 @@ def draw_film(action: str, look: Look, start: Start, height: int, width: int, ti
 
 def _surroundings(look: Look, height: int, width: int, time_T: Array) -> Bytes:
     place = build_place(look.place_seed, look.place, 2 * height)
-    panorama_THWC = frames(place, time_T + look.clock_s, look.azimuth)  # turned to the left, so the camera looks ahead
+    # turned to the left, so the camera looks ahead
+    panorama_THWC = frames(place, time_T + look.clock_s, look.azimuth, look.hues)
     ahead, elevation, fov = torch.zeros(1), torch.tensor([look.elevation]), torch.tensor([look.fov])
     panorama_TCHW = torch.from_numpy(panorama_THWC).permute(0, 3, 1, 2)
     video_TCHW = perspective(panorama_TCHW.contiguous(), ahead, elevation, fov, (height, width))[0]

@@ -28,7 +28,7 @@ Bytes = npt.NDArray[np.uint8]
 
 def draw(scene: Scene, place: Place, height: int, time_T: Array) -> tuple[Bytes, Bytes]:
     """Colour frames `video_THWC` and class ids `labels_THW` (things first, then stuff) of a scene."""
-    video_THWC = frames(place, time_T + scene.clock_s, scene.yaw)
+    video_THWC = frames(place, time_T + scene.clock_s, scene.yaw, scene.hues)
     if scene.light != 1:
         video_THWC = np.round(np.arange(256) * scene.light).clip(0, 255).astype(np.uint8)[video_THWC]
     surroundings_HW = labels(place, scene.yaw) + np.uint8(len(THINGS))

@@ -1,12 +1,13 @@
 """The places: what surrounds the objects, how it moves, and what the place itself sounds like.
 
 All splits share the places, so that the sound of a place says which pictures it belongs to without saying where
-anything is. Stuff classes differ by texture and motion; hues belong to the place.
+anything is. Stuff classes differ by texture and motion only: a place's hues are every scene's own.
 
 Shapes: H×W pixels, C = 3 colours; textures are H×(FINE·W), finer across so that slow drifts are smooth.
 """
 
 import colorsys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,6 +21,7 @@ STUFF = ("sky", "foliage", "wall", "rock", "grass", "water", "sand", "paving")
 BACKDROPS = ("foliage", "wall", "rock")
 GROUNDS = ("grass", "water", "sand", "paving")
 FINE = 4  # texture columns per pixel
+LIGHT = ((0.50, 0.74), (0.16, 0.40), (0.28, 0.54))  # of sky, backdrop and ground
 
 # Middle of each stuff's noise band in Hz; the place moves it by up to a quarter octave.
 BAND_HZ = {
@@ -32,11 +34,12 @@ SWAY_HZ = 0.7
 
 @dataclass(frozen=True)
 class Layer:
-    """One stuff of a place: its region, and its coloured texture on the whole panorama, moved by 0 … FINE−1 columns."""
+    """One stuff of a place: its region, and its texture on the whole panorama, moved by 0 … FINE−1 columns."""
 
     stuff: str
     region_HW: npt.NDArray[np.bool_]
-    colour_FHWC: npt.NDArray[np.uint8]
+    texture_FHW: npt.NDArray[np.uint8]  # grey levels
+    light: tuple[float, float]  # brightness of the darkest and the brightest level
 
 
 @dataclass(frozen=True)
@@ -57,35 +60,36 @@ def build_place(seed: int, number: int, height: int) -> Place:
     azimuth, elevation = (t.numpy() for t in pixel_directions(height, fine))
     vector = direction_to_vector(azimuth, elevation).numpy()
     backdrop, ground = BACKDROPS[number % len(BACKDROPS)], GROUNDS[number // len(BACKDROPS) % len(GROUNDS)]
-    top = 0.12 + 0.10 * _waves(rng, vector[height // 2], 4.0)[None, ::FINE]
+    top = 0.36 + 0.12 * _waves(rng, vector[height // 2], 4.0)[None, ::FINE]
     if backdrop == "wall":
-        top = np.full_like(top, 0.25)
+        top = np.full_like(top, 0.4)
     level = elevation[:, ::FINE]
     regions = {
         "sky": level >= top,
-        backdrop: (level < top) & (level >= -0.08),
-        ground: (level < top) & (level < -0.08),
+        backdrop: (level < top) & (level >= -0.12),
+        ground: (level < top) & (level < -0.12),
     }
     labels = np.select(list(regions.values()), [np.uint8(STUFF.index(stuff)) for stuff in regions])
-    # Golden-ratio steps keep the skies of any number of places apart.
-    first_hue = (0.55 + 0.618034 * number) % 1
-    hues = {"sky": first_hue, backdrop: rng.random(), ground: rng.random()}
-    light = {"sky": (0.50, 0.74), backdrop: (0.16, 0.36), ground: (0.28, 0.50)}
     layers = []
-    for stuff, region in regions.items():
-        colour = _palette(hues[stuff], *light[stuff])[_texture(stuff, rng, azimuth, elevation, vector)]
-        layers.append(Layer(stuff, region, np.stack([colour[:, part::FINE] for part in range(FINE)])))
+    for (stuff, region), light in zip(regions.items(), LIGHT, strict=True):
+        texture = _texture(stuff, rng, azimuth, elevation, vector)
+        layers.append(Layer(stuff, region, np.stack([texture[:, part::FINE] for part in range(FINE)]), light))
     middles = [BAND_HZ[stuff] * 2 ** rng.uniform(-0.25, 0.25) for stuff in (backdrop, ground)]
     bands = tuple((middle / 1.2, middle * 1.2) for middle in middles)
     return Place(tuple(layers), labels, bands, float(rng.uniform(0.15, 0.5)))
 
 
-def frames(place: Place, time_T: Array, yaw: float) -> npt.NDArray[np.uint8]:
-    """The surroundings as `frames_THWC` at the given times of the place's own clock, turned to the left by `yaw`."""
+def frames(place: Place, time_T: Array, yaw: float, hues: Sequence[float]) -> npt.NDArray[np.uint8]:
+    """The surroundings as `frames_THWC` at the given times of the place's own clock, turned to the left by `yaw`.
+
+    Args:
+        hues: of sky, backdrop and ground, in [0, 1).
+    """
     height, width = place.labels_HW.shape
     turn = round(yaw / (2 * np.pi) * width)
     video_THWC = np.empty((len(time_T), height, width, 3), np.uint8)
-    for layer in place.layers:
+    for layer, hue in zip(place.layers, hues, strict=True):
+        palette = _palette(hue, *layer.light)
         rows = np.flatnonzero(layer.region_HW.any(1))
         band = slice(rows[0], rows[-1] + 1)
         region = np.roll(layer.region_HW[band], -turn, 1)[..., None]
@@ -95,8 +99,8 @@ def frames(place: Place, time_T: Array, yaw: float) -> npt.NDArray[np.uint8]:
         shift_T = np.round((moved / (2 * np.pi) * width + turn) * FINE).astype(int) % (FINE * width)
         for frame_HWC, shift in zip(video_THWC, shift_T, strict=True):
             whole, part = divmod(shift, FINE)
-            seen = np.roll(layer.colour_FHWC[part, band], -whole, 1)
-            np.copyto(frame_HWC[band], seen, where=where)
+            seen = np.roll(layer.texture_FHW[part, band], -whole, 1)
+            np.copyto(frame_HWC[band], palette[seen], where=where)
     return video_THWC
 
 
@@ -131,22 +135,22 @@ def _texture(
         cloud = _waves(rng, vector * (1, 1, 2), 5.0) + 0.5 * _waves(rng, vector, 13.0)
         level = 0.2 + 0.8 * np.clip(cloud, 0, 1)
     elif stuff == "foliage":
-        level = np.clip(0.5 + 0.9 * _waves(rng, vector, 34.0) * (1.2 + _waves(rng, vector, 8.0)), 0, 1)
+        level = np.clip(0.5 + 0.9 * _waves(rng, vector, 20.0) * (1.2 + _waves(rng, vector, 8.0)), 0, 1)
     elif stuff == "wall":
-        row = elevation / 0.085
-        column = azimuth / (2 * np.pi) * 36 + 0.5 * (np.floor(row) % 2)
+        row = elevation / 0.16
+        column = azimuth / (2 * np.pi) * 18 + 0.5 * (np.floor(row) % 2)
         joint = (row % 1 < 0.22) | (column % 1 < 0.12)
         level = np.where(joint, 1.0, 0.25 + 0.15 * _waves(rng, vector, 6.0))
     elif stuff == "rock":
-        level = 1 - np.abs(_waves(rng, vector, 9.0)) - 0.3 * np.abs(_waves(rng, vector, 24.0))
+        level = 1 - np.abs(_waves(rng, vector, 7.0)) - 0.3 * np.abs(_waves(rng, vector, 18.0))
     elif stuff == "grass":
-        blades = np.sin(azimuth * 70 + 2.5 * _waves(rng, vector, 12.0)) * np.clip(1.3 - 0.3 * tangent, 0.3, 1)
+        blades = np.sin(azimuth * 40 + 2.5 * _waves(rng, vector, 12.0)) * np.clip(1.3 - 0.3 * tangent, 0.3, 1)
         level = 0.5 + 0.3 * blades + 0.2 * _waves(rng, vector, 20.0)
     elif stuff == "water":
-        level = 0.5 + 0.4 * np.sin(9.0 * np.log(tangent) * 2 + 2.2 * _waves(rng, vector, 6.0))
+        level = 0.5 + 0.4 * np.sin(11.0 * np.log(tangent) + 1.6 * _waves(rng, vector, 6.0))
     elif stuff == "sand":
-        level = 0.5 + 0.35 * np.sin(9.0 * _waves(rng, vector, 2.5)) + 0.1 * _waves(rng, vector, 40.0)
+        level = 0.5 + 0.35 * np.sin(7.0 * _waves(rng, vector, 2.0)) + 0.1 * _waves(rng, vector, 40.0)
     else:
-        tiles = np.sign(np.sin(2.2 * tangent * np.cos(azimuth)) * np.sin(2.2 * tangent * np.sin(azimuth)))
+        tiles = np.sign(np.sin(3.0 * tangent * np.cos(azimuth)) * np.sin(3.0 * tangent * np.sin(azimuth)))
         level = 0.5 + 0.4 * tiles * np.clip((6.0 - tangent) / 4, 0, 1)
     return np.round(np.clip(level, 0, 1) * 255).astype(np.uint8)

@@ -56,6 +56,7 @@ class Scene:
     place: int
     yaw: float  # of the place's look, radians
     light: float  # factor on the place's brightness
+    hues: tuple[float, float, float]  # of the place's sky, backdrop and ground, in [0, 1)
     clock_s: float  # where the place's own motion stands at t = 0
     ambience_db: float | None  # against the objects' sum; None is a silent place
     loudness_db: float  # of W over the whole recording, against full scale
@@ -85,6 +86,7 @@ def draw_scene(synth: config.Synth, split: str, index: int) -> Scene:
         place=int(rng.integers(synth.places)),
         yaw=float(rng.uniform(-np.pi, np.pi)),
         light=float(rng.uniform(0.94, 1.06)),
+        hues=(rng.random(), rng.random(), rng.random()),
         clock_s=float(rng.uniform(0, 60)),
         ambience_db=float(synth.ambience_db + rng.uniform(-1, 1) * synth.ambience_spread_db) if sounds else None,
         loudness_db=float(rng.uniform(-24, -18)),
