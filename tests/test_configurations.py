@@ -20,8 +20,8 @@ from avsa.resolve import Resolved, resolve
 from avsa.stages import paths
 from avsa.stages.data import run_ingest, run_motion, run_stats, run_synth
 from avsa.stages.evaluate import run_evaluate
-from avsa.stages.inputs import build_views
 from avsa.stages.init import run_init
+from avsa.stages.inputs import build_views
 from avsa.stages.pretrain import run_pretrain
 from avsa.tasks.pretrain import network_spec
 
