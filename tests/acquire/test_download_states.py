@@ -303,7 +303,7 @@ def test_hours_are_those_of_clips(tmp_path: Path) -> None:
         f"{C}\ttest\tfiles missing\t3\t",
     ]
     assert "train     1 of 3        4 of 7          0.01 of 0.02" in summary.lines()
-    assert "train lacks 1 videos, 0.01 h of clips: geo-blocked" in summary.lines()
+    assert "missing in train: 1 geo-blocked, 0.01 h of clips" in summary.lines()
 
 
 def test_without_listed_segments_all_that_fit_count(tmp_path: Path) -> None:

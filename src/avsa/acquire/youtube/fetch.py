@@ -101,7 +101,7 @@ class Fetcher:
             if last:
                 break
         lack = self._choose(offers, set())
-        if isinstance(lack, Lack) and offers:
+        if isinstance(lack, Lack) and (offers or not reasons):
             said = "; ".join([lack.reason, *(reason.reason for reason in reasons)])
             raise Failure(lack.state, said)
         raise next((reason for reason in reasons if reason.state not in SETTINGS), reasons[0])

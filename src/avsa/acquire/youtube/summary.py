@@ -49,7 +49,7 @@ class Summary:
         for one in self.splits:
             for state, count in one.missing.most_common():
                 hours = f"{self.hours(one.missing_clips[state]):.2f} h of clips"
-                rows.append(f"{one.name} lacks {count} videos, {hours}: {state}")
+                rows.append(f"missing in {one.name}: {count} {state}, {hours}")
         return rows
 
 
