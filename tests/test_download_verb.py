@@ -42,7 +42,9 @@ def test_lists_a_silent_mirror_and_the_summary(tmp_path: Path, capfd: pytest.Cap
     assert (entry["id"], entry["state"]) == (HERE, "network")
     assert "refused" in entry["error"].lower()
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    (run,) = client.search_runs([client.get_experiment_by_name("avsa").experiment_id])
+    experiment = client.get_experiment_by_name("avsa")
+    assert experiment
+    (run,) = client.search_runs([experiment.experiment_id])
     assert (run.info.status, run.data.tags["avsa.stage"], run.data.metrics["test/hours"]) == ("FINISHED", "download", 0)
 
     assert avsa(tmp_path, "download", "--set", "download.clients=[netscape]") == 2
