@@ -45,7 +45,7 @@ class Server:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        wait_for(self._answers, 240)
+        wait_for(self._answers, 500)
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
@@ -67,14 +67,13 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.timeout(1500)  # two starts of a server, on however busy a machine
 def test_a_server_that_goes_away_and_comes_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Training goes on meanwhile; afterwards the server has every step once and in order, files too."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
-    for name in ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"):
-        monkeypatch.delenv(name, raising=False)
     server = Server(tmp_path)
     resolved = resolve(overrides=[f"tracking.uri={server.uri}"])
     (tmp_path / "page.html").write_text("drawn in the outage")

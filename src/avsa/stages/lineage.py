@@ -13,7 +13,7 @@ from avsa.tracking.lineage import Lineage, changed
 from avsa.tracking.records import Records
 from avsa.tracking.restored import record_restored
 from avsa.tracking.stale import mark_dead, send_what_waits
-from avsa.tracking.store import Store, open_store
+from avsa.tracking.store import SQLITE, Store, open_store, tracking_uri
 from avsa.tracking.tree import tree
 
 
@@ -67,7 +67,11 @@ def project_root() -> Path:
 
 
 def _store(resolved: Resolved) -> Store | None:
-    """The tracking store; None, with a line, where it is away: dvc.lock and run files say much without it."""
+    """The tracking store; None where there is none yet, or, with a line, where it is away: dvc.lock and run files say
+    much without it."""
+    uri = tracking_uri(resolved.config.tracking.uri)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return None
     try:
         return open_store(resolved.config.tracking)
     except UserError as error:

@@ -115,8 +115,8 @@ class Lineage:
                 found = client.get_model_version(name, version)
             else:
                 versions = client.search_model_versions(f"name = '{name}'")
-                found = max(versions, key=lambda one: int(one.version))
-            return self._run(found.run_id or "")
+                found = max(versions, key=lambda one: int(one.version), default=None)
+            return self._run(found.run_id or "") if found else []
         return []
 
 

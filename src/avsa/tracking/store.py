@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
-IMPATIENT = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+SETTINGS = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 """Requests fail soon: the journal is what tries again, and a stage that cannot begin says so."""
 
 
@@ -64,10 +68,11 @@ def open_store(config: Tracking) -> Store:
     from mlflow.exceptions import MlflowException
 
     uri = tracking_uri(config.uri)
-    for name, value in IMPATIENT.items():
+    for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     mlflow.set_tracking_uri(uri)
     logging.getLogger("mlflow").setLevel(logging.WARNING)  # it announces every monitor and migration
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # and this one every attempt
     try:
         with _alone(uri):
             client = mlflow.MlflowClient(uri)
