@@ -114,7 +114,7 @@ def test_number_of_clips(tmp_path: Path, seconds: float, clip_s: float, frames: 
     assert [clip.frames for clip in ClipStore(tmp_path / "out")] == frames
 
 
-@pytest.mark.parametrize(("azimuth", "elevation"), [(40, 25), (-135, -30), (90, 0)])
+@pytest.mark.parametrize(("azimuth", "elevation"), [(40, 25), (-135, -30), (90, 5)])
 def test_direction_survives(tmp_path: Path, azimuth: float, elevation: float) -> None:
     write_recording(tmp_path / "raw", "a", sound_CS=plane_wave(noise(2), azimuth, elevation))
     ingest(tmp_path / "raw", tmp_path / "out", CONFIG, jobs=1)

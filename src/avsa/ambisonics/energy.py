@@ -25,8 +25,12 @@ PATTERNS = {
 }
 
 
+# How common the orders are. YouTube's own exist in AAC alone, in which B-format is rare.
 ORDER_PRIOR = {"acn-sn3d": 0.475, "fuma": 0.475, "acn-n3d": 0.05}
+AAC_PRIOR = {"acn-sn3d": 0.6, "youtube-aac4": 0.35, "acn-n3d": 0.03, "fuma": 0.02}
+SIX_PRIOR = {"youtube-aac6": 0.5, "acn-sn3d": 0.2, "surround": 0.3}  # acn-sn3d: then head-locked stereo
 _LEVEL_SPREAD = 0.6  # octaves: microphones, rooms and coherent sources shift the level of W by about so much
+_ANY_SPREAD = 2.0  # octaves: between channels that are no sound field
 
 
 def beam_weights(azimuth: Angle, elevation: Angle, pattern: str = "cardioid") -> Tensor:
@@ -90,42 +94,65 @@ def direction_of_arrival(foa_CS: Tensor) -> tuple[Tensor, Tensor]:
     return vector_to_direction(intensity(foa_CS))
 
 
-def channel_order_evidence(sound_CS: Tensor) -> dict[str, float]:
-    """How probable each order of `ORDER_PRIOR` is, by the signal alone.
+def channel_order_evidence(sound_CS: Tensor, aac: bool = False) -> dict[str, float]:
+    """How probable each order is, by the signal alone.
 
     Two facts speak. Level: in any mixture of independent plane waves W has the energy of Y, Z and X together, if the
     normalisation is right. Horizon: most scenes have least energy along the vertical. A wrong order of Y, Z and X alone
-    is just a turned scene, so only the second, a habit of the world and no law, tells X, Y, Z from Y, Z, X. Orders that
-    do not begin with W are not judged: a scene with sources in front looks much the same with W and X exchanged.
+    is just a turned scene, so only the second, a habit of the world and no law, tells X, Y, Z from Y, Z, X. Both speak
+    loudly where an order that does not begin with W is taken for ACN: then W, which has most, is heard as the vertical.
+    Between `fuma` and `youtube-aac4`, W and X exchanged, they decide only for sources that are not mostly in front.
 
     The probabilities are not calibrated and one recording is evidence only; multiply the likelihoods (probability over
     prior) of a source's many recordings.
 
     Args:
-        sound_CS: (4, S), as found; silence gives the prior.
+        sound_CS: (4, S) or (6, S), as found; silence gives the prior.
+        aac: the sound was AAC, in which other orders are common.
+
+    Returns:
+        Probabilities of the orders in `ORDER_PRIOR`; for AAC in `AAC_PRIOR`; for six channels in `SIX_PRIOR`, where
+        `acn-sn3d` has head-locked stereo behind it and `surround` is no sound field.
 
     Raises:
-        UserError: not four channels.
+        UserError: neither four nor six channels.
     """
-    if sound_CS.ndim != 2 or sound_CS.shape[0] != 4:
-        raise UserError(f"channel order can be told of 4 channels, the sound has the shape {tuple(sound_CS.shape)}")
+    if sound_CS.ndim != 2 or sound_CS.shape[0] not in (4, 6):
+        raise UserError(
+            f"channel order can be told of 4 channels or 6, the sound has the shape {tuple(sound_CS.shape)}"
+        )
+    prior = order_prior(sound_CS.shape[0], aac)
     energy_CO = _octave_energies(sound_CS)
     energy_CO = energy_CO[:, energy_CO.sum(0) > 1e-4 * energy_CO.sum()]
-    log_odds = {order: math.log(prior) for order, prior in ORDER_PRIOR.items()}
+    log_odds = {order: math.log(value) for order, value in prior.items()}
     if energy_CO.shape[1]:
         for order in log_odds:
-            # As amplitudes: the conversion is linear in them and moves and scales channels only.
-            w, y, z, x = to_acn_sn3d(energy_CO.sqrt(), order).square().clamp_min(1e-9 * energy_CO.max())
-            level = torch.log2((x + y + z) / w).median()
-            upright = torch.log2(torch.minimum(x, y) / z).median()
-            log_odds[order] += float(torch.nn.functional.logsigmoid(upright) - 0.5 * (level / _LEVEL_SPREAD) ** 2)
+            level, upright = _level_and_upright(energy_CO, "youtube-aac6" if order == "surround" else order)
+            if order == "surround":
+                log_odds[order] += math.log(0.5 * _LEVEL_SPREAD / _ANY_SPREAD) - 0.5 * (level / _ANY_SPREAD) ** 2
+            else:
+                log_odds[order] -= math.log1p(math.exp(-upright)) + 0.5 * (level / _LEVEL_SPREAD) ** 2
     total = math.log(sum(math.exp(value) for value in log_odds.values()))
     return {order: math.exp(value - total) for order, value in log_odds.items()}
 
 
-def guess_order(sound_CS: Tensor) -> tuple[str, float]:
+def order_prior(channels: int, aac: bool = False) -> dict[str, float]:
+    """The orders that sound of so many channels may be in, and how probable each is before it is heard."""
+    return SIX_PRIOR if channels == 6 else AAC_PRIOR if aac else ORDER_PRIOR
+
+
+def _level_and_upright(energy_CO: Tensor, order: str) -> tuple[float, float]:
+    """In octaves, medians over the bands: energy of Y, Z and X over W's, and the lesser of X and Y over Z."""
+    amplitude_CO = energy_CO.sqrt()  # the conversion is linear in amplitudes and moves and scales channels only
+    if order == "acn-sn3d":
+        amplitude_CO = amplitude_CO[:4]
+    w, y, z, x = to_acn_sn3d(amplitude_CO, order).square().clamp_min(1e-9 * energy_CO.max())
+    return float(torch.log2((x + y + z) / w).median()), float(torch.log2(torch.minimum(x, y) / z).median())
+
+
+def guess_order(sound_CS: Tensor, aac: bool = False) -> tuple[str, float]:
     """The most probable channel order and its probability: see `channel_order_evidence`."""
-    evidence = channel_order_evidence(sound_CS)
+    evidence = channel_order_evidence(sound_CS, aac)
     order = max(evidence, key=lambda name: evidence[name])
     return order, evidence[order]
 

@@ -1,24 +1,22 @@
-"""What a clip must be: figures of its sound and picture, and the thresholds (`avsa.config.Checks`) they must meet.
+"""What a clip must be: thresholds (`avsa.config.Checks`) on the figures of its sound, its picture and its time line.
 
-Shapes: C = 4 channels W, Y, Z, X; S samples; H×W pixels.
+Why each threshold stands where it does, with the measured margins: ``docs/checks.md``.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from bisect import bisect_right
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from avsa.clips.ledger import RefusedError
-from avsa.clips.sound import Samples
 from avsa.config import Checks
 
-Grey = npt.NDArray[np.float32]
-
-_FLOOR = 1e-20  # keeps the logarithm of digital silence finite: -200 dB
-_STILL_EVERY = 32  # frames between those looked at one by one
 _PASSIVE = 1.1  # fully correlated channels longer than this against W are no sound field
+_PASSIVE_DB = 0.5  # two signals with more in Y, Z, X than in W are no two sources
+_LATE = 1.5  # intervals between frames of more than so many ordinary ones miss some
 
 
 def check_channels(found: int, expected: int) -> None:
@@ -29,100 +27,45 @@ def check_channels(found: int, expected: int) -> None:
         raise RefusedError("channels", reason, found, expected)
 
 
-def sound_figures(foa_CS: Samples) -> dict[str, float]:
-    """Figures of the sound.
-
-    - `rms_db`: level of W.
-    - `spatial_db`: energy of Y, Z and X against W. About 0 in SN3D, 3 where FuMa and 4.8 where N3D was taken for it.
-    - `vertical_db`: energy of Z against the lesser of X and Y; mostly below 0 if Z is where it should be.
-    - `mono_correlation`, `mono_gain`: the smallest |correlation| of Y, Z, X with W, and the length of their gains.
-    """
-    covariance = (foa_CS.astype(np.float64) @ foa_CS.T.astype(np.float64)) / max(1, foa_CS.shape[1])
-    energy = np.diag(covariance) + _FLOOR
-    correlation = np.abs(covariance[0, 1:]) / np.sqrt(energy[0] * energy[1:])
-    return {
-        "rms_db": float(10 * np.log10(energy[0])),
-        "spatial_db": float(10 * np.log10(energy[1:].sum() / energy[0])),
-        "vertical_db": float(10 * np.log10(energy[2] / min(energy[1], energy[3]))),
-        "mono_correlation": float(correlation.min()),
-        "mono_gain": float(np.linalg.norm(covariance[0, 1:]) / energy[0]),
-    }
-
-
 def check_sound(figures: dict[str, float], checks: Checks) -> None:
-    """Raises RefusedError for silence, empty directional channels, and one signal copied to all channels.
+    """Raises RefusedError for silence, for mono or stereo in four channels, and for a voice-over.
 
     A single plane wave is fully correlated too, but the gains of its directional channels have length 1 against W
     (SN3D); no sound field has more, three plain copies have √3. Copies of noise keep a correlation of 0.97 in AAC.
+    Two plane waves are two signals as stereo is, but have no more energy in Y, Z and X than in W, and more than one
+    directional channel, unless all sound comes along one axis.
     """
+    copied = checks.max_mono_correlation
     if figures["rms_db"] < checks.min_rms_db:
         raise RefusedError("silent", "the sound is silent", figures["rms_db"], checks.min_rms_db)
+    if figures["loudness"] < checks.min_loudness:
+        reason = "the sound is too quiet to be heard"
+        raise RefusedError("loudness", reason, figures["loudness"], checks.min_loudness)
     if figures["spatial_db"] < checks.min_spatial_db:
         reason = "the directional channels are empty: mono in four channels"
         raise RefusedError("spatial", reason, figures["spatial_db"], checks.min_spatial_db)
-    if figures["mono_correlation"] > checks.max_mono_correlation and figures["mono_gain"] > _PASSIVE:
+    if figures["mono_correlation"] > copied and figures["mono_gain"] > _PASSIVE:
         reason = "all channels carry the same signal: mono copied to four channels"
-        raise RefusedError("mono", reason, figures["mono_correlation"], checks.max_mono_correlation)
-
-
-class PictureFigures:
-    """Gathers a clip's picture figures frame by frame.
-
-    - `motion`: absolute difference of neighbouring frames in grey levels, averaged over time, in the liveliest of 8×16
-      fields. A small player in a still hall moves much there; a still image's coding noise is little everywhere.
-    - `seam`: mean step from the right edge to the left one against the 95th percentile of the steps between
-      neighbouring columns, each plus one grey level. In an equirectangular picture the edges meet.
-    - `pole`: standard deviation along the top or the bottom row, the smaller, against the whole picture's. In an
-      equirectangular picture these rows are single points.
-    """
-
-    def __init__(self) -> None:
-        self._previous: npt.NDArray[np.int16] | None = None
-        self._motion: Any = 0.0
-        self._frames = 0
-        self._stills: list[tuple[Grey, float, float, float]] = []  # steps of columns, seam, pole, spread
-
-    def add(self, frame: Any) -> None:
-        """A yuv420p frame."""
-        plane = frame.planes[0]
-        grey = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-        if self._frames % _STILL_EVERY == 0:
-            self._stills.append(_still_figures(grey.astype(np.float32)))
-        step = max(1, plane.height // 64)
-        coarse = grey[::step, ::step].astype(np.int16)
-        if self._previous is not None:
-            self._motion = self._motion + np.abs(coarse - self._previous)
-        self._previous = coarse
-        self._frames += 1
-
-    def figures(self) -> dict[str, float]:
-        steps, seam, pole, spread = zip(*self._stills, strict=True)
-        strong = float(np.quantile(np.mean(steps, axis=0), 0.95))
-        motion = 0.0
-        if self._frames > 1:
-            height, width = self._motion.shape
-            fields = self._motion[: height // 8 * 8, : width // 16 * 16].reshape(8, height // 8, 16, width // 16)
-            motion = float(fields.mean(axis=(1, 3)).max()) / (self._frames - 1)
-        return {
-            "motion": motion,
-            "seam": (float(np.mean(seam)) + 1) / (strong + 1),
-            "pole": float(np.mean(pole)) / (float(np.mean(spread)) + 1),
-        }
-
-
-def _still_figures(grey_HW: Grey) -> tuple[Grey, float, float, float]:
-    steps_W = np.abs(np.diff(grey_HW, axis=1)).mean(axis=0)
-    seam = float(np.abs(grey_HW[:, 0] - grey_HW[:, -1]).mean())
-    return steps_W, seam, float(min(grey_HW[0].std(), grey_HW[-1].std())), float(grey_HW.std())
+        raise RefusedError("mono", reason, figures["mono_correlation"], copied)
+    padded = figures["directional"] < 2 or figures["spatial_db"] > _PASSIVE_DB
+    if figures["third_signal"] < 1 - copied and padded:
+        reason = "the channels carry two signals: stereo in four channels"
+        raise RefusedError("stereo", reason, figures["third_signal"], 1 - copied)
+    if figures["directionless"] > checks.max_directionless:
+        reason = "much of the sound comes from no direction: a voice-over, or music, mixed into W"
+        raise RefusedError("voice-over", reason, figures["directionless"], checks.max_directionless)
 
 
 def check_picture(figures: dict[str, float], checks: Checks) -> None:
-    """Raises RefusedError for a still image, and for a picture that is not equirectangular."""
+    """Raises RefusedError for a still image, and for a picture that is not one equirectangular panorama."""
     if figures["motion"] < checks.min_motion:
         raise RefusedError("still", "the picture does not move: a still image", figures["motion"], checks.min_motion)
     if figures["seam"] > checks.max_seam and figures["pole"] > checks.max_pole:
         reason = "not equirectangular, a cube map or a flat video: the left and right edges do not meet"
         raise RefusedError("projection", reason, figures["seam"], checks.max_seam)
+    if figures["twins"] > checks.max_twins:
+        reason = "two pictures in one frame: a stereoscopic video; keep one eye's half"
+        raise RefusedError("stereoscopic", reason, figures["twins"], checks.max_twins)
 
 
 def check_lengths(video_s: float, audio_s: float, checks: Checks) -> None:
@@ -131,3 +74,39 @@ def check_lengths(video_s: float, audio_s: float, checks: Checks) -> None:
     if gap > checks.max_duration_gap_s:
         reason = f"sound of {audio_s:.2f} s and picture of {video_s:.2f} s do not belong together"
         raise RefusedError("length", reason, gap, checks.max_duration_gap_s)
+
+
+def check_complete(what: str, decoded_s: float, declared_s: float | None, checks: Checks) -> None:
+    """Raises RefusedError when a stream ends long before the file says that it does."""
+    missing_s = (declared_s or 0.0) - decoded_s
+    if missing_s > checks.max_missing_s:
+        reason = f"truncated or damaged: {decoded_s:.2f} of {declared_s:.2f} s of {what} can be decoded"
+        raise RefusedError("truncated", reason, missing_s, checks.max_missing_s)
+
+
+def check_starts(offset_s: float, checks: Checks) -> None:
+    """Raises RefusedError when the sound starts too long after the picture (or before it: `offset_s` < 0)."""
+    if abs(offset_s) > checks.max_start_offset_s:
+        late = f"the {'sound' if offset_s > 0 else 'picture'} starts {abs(offset_s):.2f} s after the "
+        reason = f"{late}{'picture' if offset_s > 0 else 'sound'}: cut apart, or from two recordings"
+        raise RefusedError("offset", reason, offset_s, checks.max_start_offset_s)
+
+
+def dropped(times_s: Sequence[float], start_s: float = -math.inf, end_s: float = math.inf) -> float:
+    """The share of a span in which frames are missing, from the sorted times of frames: gaps beyond the usual interval.
+
+    A video that is regularly slow misses nothing; one that usually has 30 frames a second and sometimes waits does.
+    """
+    shown = times_s[max(0, bisect_right(times_s, start_s) - 1) : bisect_right(times_s, end_s)]
+    steps = np.diff(np.asarray(shown, np.float64))
+    if len(steps) < 2 or shown[-1] <= shown[0]:
+        return 0.0
+    usual = float(np.median(steps))
+    return float((steps[steps > _LATE * usual] - usual).sum()) / (shown[-1] - shown[0])
+
+
+def check_frames(share: float, checks: Checks) -> None:
+    """Raises RefusedError when too many frames are missing (`dropped`)."""
+    if share > checks.max_dropped:
+        reason = f"frames are missing in {share:.0%} of the time: the picture jerks and lags behind the sound"
+        raise RefusedError("dropped", reason, share, checks.max_dropped)

@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 
+from avsa.clips.ledger import RefusedError
 from avsa.clips.probe import Media, Span
 
 _GAP_S = 1.0  # a longer silence of the video stream is damage, not a variable frame rate
@@ -15,14 +16,16 @@ _GAP_S = 1.0  # a longer silence of the video stream is damage, not a variable f
 class Reel:
     """The frames of a video at n / fps seconds: of the frames around that time the nearer one.
 
-    While it is iterated, `end_s` grows to the end of the last frame seen, and `damaged` collects the spans (seconds) of
-    packets that could not be decoded or were missing. Frames that refer to a damaged one are reported as not intact.
+    While it is iterated, `times_s` collects when the video's own frames are shown, `end_s` grows to the end of the last
+    one, and `damaged` collects the spans (seconds) of packets that could not be decoded or were missing. Frames that
+    refer to a damaged one are reported as not intact.
     """
 
     def __init__(self, media: Media, fps: float) -> None:
         self.media, self.fps = media, fps
         self.step_s = 1 / float(media.stream.average_rate or media.stream.guessed_rate or fps)
         self.end_s = 0.0
+        self.times_s: list[float] = []
         self.damaged: list[Span] = []
 
     def __iter__(self) -> Iterator[tuple[int, Any, bool]]:
@@ -52,7 +55,7 @@ class Reel:
             if packet.is_keyframe:
                 broken = False
             try:
-                frames = packet.decode()
+                frames = self.media.decode(packet)
             except av.error.FFmpegError:
                 broken, frames = True, []
                 at_s = self.media.seconds(packet.pts)
@@ -65,5 +68,9 @@ class Reel:
                     time_s = self.end_s
                 if time_s + self.step_s <= self.end_s:  # out of order: shown already
                     continue
+                if frame.rotation:
+                    reason = f"its metadata turns the picture by {frame.rotation}°: no panorama is stored so"
+                    raise RefusedError("rotation", reason, frame.rotation, 0)
                 self.end_s = max(self.end_s, time_s + self.step_s)
+                self.times_s.append(time_s)
                 yield time_s, frame, not broken

@@ -15,6 +15,10 @@ from avsa.clips.ledger import RefusedError
 
 Span = tuple[float, float]  # from, to; seconds
 
+# What recordings come in. Others, such as play lists that name further files, are not opened.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,flac,avi,aiff,caf,mpegts,aac,mp3"
+_MOST_PIXELS = 12288 * 6144  # the largest panoramas that cameras give; a damaged size would fill the memory
+_RATES = (4000, 384000)  # of sound, per second
 _LONGEST_GAP_S = 600.0
 _ORIGIN_FROM_S = 0.5  # a file whose time starts later than this was cut from a longer one
 
@@ -26,7 +30,9 @@ class Media:
     container: Any
     stream: Any
     origin_s: float  # on the file's own clock
+    start_s: float  # where the file says that the stream starts
     end_s: float | None  # where the file says that the stream ends
+    decoder: Any = None  # another one than the stream's own
 
     def seconds(self, pts: int | None) -> float | None:
         """A timestamp of this stream as seconds from time zero."""
@@ -43,6 +49,16 @@ class Media:
         with suppress(av.error.FFmpegError):
             yield from self.container.demux(self.stream)
 
+    def decode(self, packet: Any) -> list[Any]:
+        """A packet's frames; the last, empty packet gives what is left.
+
+        Raises:
+            av.error.FFmpegError: the packet is damaged.
+        """
+        if self.decoder is None:
+            return list(packet.decode())
+        return list(self.decoder.decode(packet if packet.size else None))
+
     def close(self) -> None:
         self.container.close()
 
@@ -54,10 +70,12 @@ def open_stream(path: Path, kind: Literal["video", "audio"]) -> Media:
     that encoders put before zero (AAC priming, Opus pre-skip) is dropped by the decoder.
 
     Raises:
-        RefusedError: not a media file, damaged, or without such a stream.
+        RefusedError: not a media file, damaged, without such a stream, or larger than any recording.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise RefusedError("media", f"{path.name} is no file")
     try:
-        container: Any = av.open(str(path))
+        container: Any = av.open(str(path), options={"format_whitelist": _CONTAINERS})
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise RefusedError("media", f"{path.name} cannot be opened: {_why(path, error)}") from error
     streams = [stream for stream in container.streams if stream.type == kind and stream.codec_context is not None]
@@ -69,8 +87,37 @@ def open_stream(path: Path, kind: Literal["video", "audio"]) -> Media:
     start_s = (container.start_time or 0) / 1e6
     origin_s = start_s if start_s > _ORIGIN_FROM_S else 0.0
     stream = streams[0]
+    try:
+        _check_size(stream)
+    except RefusedError:
+        container.close()
+        raise
     stream.codec_context.thread_count = 1  # recordings run in parallel instead
-    return Media(container, stream, origin_s, _declared_end(container, stream, origin_s))
+    stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+    starts_s = float((stream.start_time or 0) * stream.time_base) - origin_s
+    end_s = _declared_end(container, stream, origin_s)
+    return Media(container, stream, origin_s, starts_s, end_s, _strict_decoder(stream))
+
+
+def _check_size(stream: Any) -> None:
+    codec = stream.codec_context
+    if stream.type == "video" and codec.width * codec.height > _MOST_PIXELS:
+        reason = f"a picture of {codec.width}×{codec.height} is larger than any panorama: damaged"
+        raise RefusedError("size", reason, codec.width * codec.height, _MOST_PIXELS)
+    if stream.type == "audio" and not _RATES[0] <= codec.sample_rate <= _RATES[1]:
+        reason = f"{codec.sample_rate} samples a second is no rate of sound: damaged"
+        raise RefusedError("size", reason, codec.sample_rate, _RATES[codec.sample_rate > _RATES[1]])
+
+
+def _strict_decoder(stream: Any) -> Any:
+    """A decoder that notices more damage than FFmpeg's own: of VP9, which has no checksums, libvpx (8 bit only)."""
+    codec = stream.codec_context
+    if codec.name != "vp9" or codec.profile != "Profile 0" or "libvpx-vp9" not in av.codecs_available:
+        return None
+    decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
+    decoder.thread_count, decoder.extradata = 1, codec.extradata
+    decoder.options = {"max_pixels": str(_MOST_PIXELS)}
+    return decoder
 
 
 def _declared_end(container: Any, stream: Any, origin_s: float) -> float | None:

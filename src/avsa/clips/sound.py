@@ -18,6 +18,7 @@ from avsa.clips.probe import Media, Span
 Samples = npt.NDArray[np.float32]
 
 _LAYOUTS = {4: "quad", 6: "5.1"}  # any layout of as many channels: they are kept apart
+_SILENCE_S = 10.0  # a longer gap is filled piece by piece
 _JITTER_S = 0.04  # timestamps of milliseconds and of whole packets wander by less; more is a real gap
 
 
@@ -28,7 +29,7 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
     Decoding stops once `limit_s` is reached.
     """
     codec = media.stream.codec_context
-    position, rate, channels = 0, codec.sample_rate, codec.channels
+    position, rate, channels, filled = 0, codec.sample_rate, codec.channels, 0
     out = _Resampled(channels, rate, sample_rate)
     damaged: list[Span] = []
     for frame in _frames(media, damaged):
@@ -39,13 +40,18 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
         start_s = media.seconds(frame.pts)
         start = position if start_s is None else round(start_s * rate)
         if position == 0 or abs(start - position) > _JITTER_S * rate:
-            media.check_gap(position / rate, start / rate)
             if start > position:
+                filled += start - position
+                media.check_gap((start - filled) / rate, start / rate)  # all gaps together
                 if position:
                     damaged.append((position / rate, start / rate))
-                out.add(np.zeros((channels, start - position), np.float32))
+                for gap in range(position, start, round(_SILENCE_S * rate)):
+                    out.add(np.zeros((channels, min(start - gap, round(_SILENCE_S * rate))), np.float32))
             samples_CS = samples_CS[:, max(0, position - start) :]
             position = max(position, start)
+        if not np.isfinite(samples_CS).all():
+            damaged.append((position / rate, (position + samples_CS.shape[1]) / rate))
+            samples_CS = np.nan_to_num(samples_CS, nan=0.0, posinf=0.0, neginf=0.0)
         out.add(samples_CS)
         position += samples_CS.shape[1]
         if position > limit_s * rate:
