@@ -25,18 +25,18 @@ from avsa.clips.checks import (
     check_sound,
     sound_figures,
 )
+from avsa.clips.labels import ClipLabels
 from avsa.clips.ledger import Refusal, RefusedError
 from avsa.clips.picture import Reel
 from avsa.clips.probe import Media, Span, open_stream
 from avsa.clips.recordings import Recording
+from avsa.clips.segments import TAIL_S, Window, needed_s, plan, too_late
 from avsa.clips.shard import write_member
 from avsa.clips.sound import Samples, decode_sound
 from avsa.clips.store import Clip
 from avsa.clips.transcode import VideoEncoder, encode_flac, fit
-from avsa.clips.truth import Labels, cut_truth, read_labels, read_truth
+from avsa.clips.truth import cut_truth, read_truth
 from avsa.config import Clips
-
-TAIL_S = 0.1  # codecs pad and cut the end: a clip may lack this much of its last frame's or sample's time
 
 
 class Piece(BaseModel):
@@ -58,7 +58,7 @@ class Index(BaseModel):
 class _Open:
     """The clip that is being encoded."""
 
-    number: int
+    window: Window
     encoder: VideoEncoder
     picture: PictureFigures = field(default_factory=PictureFigures)
     intact: bool = True
@@ -130,6 +130,9 @@ class _Conversion:
         self.index = Index(refused=[refused.entry(self.recording.source)])
 
     def _run(self) -> None:
+        if self.recording.refused is not None:
+            self.index.refused.append(self.recording.refused)
+            return
         if self.recording.video is None:
             raise RefusedError("video", "sound without a video beside it")
         video = open_stream(self.recording.video, "video")
@@ -140,7 +143,7 @@ class _Conversion:
             finally:
                 audio.close()
             self.truth = read_truth(self.recording.truth)
-            self.labels = read_labels(self.recording.labels, self.truth)
+            self.labels = ClipLabels(self.recording, self.truth, video.end_s, self._refuse)
             self._cut(Reel(video, self.config.fps), video.end_s, sound_CS, damaged)
         finally:
             video.close()
@@ -151,9 +154,10 @@ class _Conversion:
         check_channels(channels, 6 if order == "youtube-aac6" else 4)  # before the decoding is paid for
         if video.end_s and audio.end_s:
             self._check_lengths(video.end_s, audio.end_s)
-        sound_CS, damaged = decode_sound(audio, self.config.sample_rate)
+        needed = needed_s(self.recording.segments, self.config)
+        sound_CS, damaged = decode_sound(audio, self.config.sample_rate, needed)
         decoded_s = sound_CS.shape[1] / self.config.sample_rate
-        self._check_complete("sound", decoded_s, audio.end_s)
+        self._check_complete("sound", decoded_s, audio.end_s and min(audio.end_s, needed))
         if order not in ("auto", "acn-sn3d"):
             from avsa.ambisonics.foa import to_acn_sn3d  # PyTorch, which the usual case does without
 
@@ -176,38 +180,51 @@ class _Conversion:
 
     def _cut(self, reel: Reel, declared_s: float | None, sound_CS: Samples, damaged: list[Span]) -> None:
         fps, length, sound_s = self.config.fps, self.length, sound_CS.shape[1] / self.config.sample_rate
-        clips = int((sound_s + TAIL_S) * fps) // length
-        limit = clips * length if clips else int(sound_s * fps)
-        now, picture, complete = None, None, True
+        planned = plan(self.recording.segments, sound_CS, self.config)
+        for window in planned.late:
+            self._refuse(too_late(window, sound_s, self.config), window.first / fps)
+        if not planned.cut:
+            return
+        coming, now = [*planned.cut], list[_Open]()
+        picture, complete, seen = None, True, False
         for number, frame, intact in reel:
-            if number >= limit:
+            if number >= planned.until:
                 complete = False
                 break
-            if now is None or number // length != now.number:
-                first = 0 if now is None else now.number + 1
-                if now is not None:
-                    self._close(now, sound_CS, [*damaged, *reel.damaged])
-                for skipped in range(first, number // length):
-                    self._refuse(RefusedError("decode", "the picture is missing"), skipped)
-                now = _Open(number // length, VideoEncoder(self.config))
-            now.intact = now.intact and intact and number % length == now.encoder.frames
-            picture = fit(frame, self.config.height)
-            now.add(picture)
+            seen = True
+            while now and number >= now[0].window.first + length:
+                self._close(now.pop(0), sound_CS, [*damaged, *reel.damaged])
+            while coming and number >= coming[0].first:
+                window = coming.pop(0)
+                if number < window.first + length:
+                    now.append(_Open(window, VideoEncoder(self.config)))
+                else:
+                    self._refuse(RefusedError("decode", "the picture is missing"), window.first / fps)
+            picture = fit(frame, self.config.height) if now else None
+            for one in now:
+                one.intact = one.intact and intact and number - one.window.first == one.encoder.frames
+                one.add(picture)
         if complete:
             self._check_complete("picture", reel.end_s, declared_s)
         if complete and "duration_gap_s" not in self.figures:
             self._check_lengths(reel.end_s, sound_s)
-        if now is None:
+        if not seen:
             raise RefusedError("decode", "no frame can be decoded")
-        if now.encoder.frames + TAIL_S * fps >= length:
-            while now.encoder.frames < length:
-                now.add(picture)
-        if now.encoder.frames == length or now.number == 0:
-            self._close(now, sound_CS, [*damaged, *reel.damaged])
+        for one in now:
+            if one.encoder.frames + TAIL_S * fps >= length:
+                while one.encoder.frames < length:
+                    one.add(picture)
+            if one.encoder.frames == length or one.window.may_be_short:
+                self._close(one, sound_CS, [*damaged, *reel.damaged])
+            else:
+                coming.append(one.window)
+        for window in coming:
+            if window.listed is not None:
+                self._refuse(too_late(window, reel.end_s, self.config), window.first / fps)
 
     def _close(self, now: _Open, sound_CS: Samples, damaged: list[Span]) -> None:
         """Check one clip and write it, or its refusal."""
-        start_s = now.number * self.length / self.config.fps
+        start_s = now.window.first / self.config.fps
         duration_s = now.encoder.frames / self.config.fps
         mp4 = now.encoder.finish()
         rate, checks = self.config.sample_rate, self.config.checks
@@ -226,33 +243,36 @@ class _Conversion:
             check_sound(sound, checks)
             check_picture(picture, checks)
         except RefusedError as refused:
-            self._refuse(refused, now.number)
+            self._refuse(refused, start_s)
             return
         figures = {**self.figures, **sound, **picture}
-        self._write(now.number, start_s, now.encoder.frames, mp4, encode_flac(clip_CS, rate), figures)
+        self._write(now.window, start_s, now.encoder.frames, mp4, encode_flac(clip_CS, rate), figures)
 
-    def _refuse(self, refused: RefusedError, number: int) -> None:
-        start_s = number * self.length / self.config.fps
+    def _refuse(self, refused: RefusedError, start_s: float | None) -> None:
         self.index.refused.append(refused.entry(self.recording.source, start_s))
 
     def _write(
-        self, number: int, start_s: float, frames: int, mp4: bytes, flac: bytes, figures: dict[str, float]
+        self, window: Window, start_s: float, frames: int, mp4: bytes, flac: bytes, figures: dict[str, float]
     ) -> None:
-        config = self.config
-        clip_id = f"{self.recording.name}-{number:04d}"
+        config, recording = self.config, self.recording
+        clip_id = f"{recording.name}-{window.name}"
         duration_s = frames / config.fps
         truth = cut_truth(self.truth, start_s, duration_s)
-        origin = {"source": self.recording.source, "start_s": start_s, "duration_s": duration_s}
+        whence = {"source": recording.source, "start_s": start_s, "duration_s": duration_s}
+        if recording.origin:
+            whence["origin"] = recording.origin
         payloads = {"mp4": mp4, "flac": flac}
-        if self.labels is not None:
-            payloads["segm.png"] = self.labels.cut(start_s, duration_s)
-        payloads["json"] = json.dumps({**truth, **origin}, separators=(",", ":")).encode()
+        maps, label_fps = self.labels.cut(window, start_s, duration_s)
+        if maps is not None:
+            payloads["segm.png"] = maps
+        payloads["json"] = json.dumps({**truth, **whence}, separators=(",", ":")).encode()
         start = self.tar.tell()
         members = {name: write_member(self.tar, f"{clip_id}.{name}", data) for name, data in payloads.items()}
         clip = Clip(
             id=clip_id,
-            source=self.recording.source,
-            split=self.recording.split,
+            source=recording.source,
+            split=recording.split,
+            origin=recording.origin,
             start_s=start_s,
             duration_s=duration_s,
             width=2 * config.height,
@@ -263,11 +283,7 @@ class _Conversion:
             shard="",
             members=members,
             checks={name: round(figure, 6) for name, figure in figures.items()},
-            label_fps=_label_fps(self.labels),
+            label_fps=label_fps,
             sha256=hashlib.sha256(b"".join(payloads.values())).hexdigest(),
         )
         self.index.pieces.append(Piece(clip=clip, start=start, end=self.tar.tell()))
-
-
-def _label_fps(labels: Labels | None) -> float | None:
-    return None if labels is None else labels.fps

@@ -19,8 +19,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from avsa.clips.label_maps import count_maps, read_map
+from avsa.clips.labels import Labels, read_labels
 from avsa.clips.ledger import RefusedError
-from avsa.clips.truth import Labels, read_labels, read_truth
+from avsa.clips.truth import read_truth
 from avsa.errors import UserError
 from avsa.geometry.sphere import direction_to_pixel
 
