@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,21 +19,26 @@ import numpy as np
 from pydantic import BaseModel
 
 from avsa.clips.checks import (
-    PictureFigures,
     check_channels,
+    check_complete,
+    check_frames,
     check_lengths,
     check_picture,
     check_sound,
-    sound_figures,
+    check_starts,
+    dropped,
 )
+from avsa.clips.checksums import check_intact
 from avsa.clips.labels import ClipLabels
 from avsa.clips.ledger import Refusal, RefusedError
 from avsa.clips.picture import Reel
+from avsa.clips.picture_figures import PictureFigures
 from avsa.clips.probe import Media, Span, open_stream
 from avsa.clips.recordings import Recording
 from avsa.clips.segments import TAIL_S, Window, needed_s, plan, too_late
 from avsa.clips.shard import write_member
 from avsa.clips.sound import Samples, decode_sound
+from avsa.clips.sound_figures import sound_figures
 from avsa.clips.store import Clip
 from avsa.clips.transcode import VideoEncoder, encode_flac, fit
 from avsa.clips.truth import cut_truth, read_truth
@@ -52,6 +58,7 @@ class Index(BaseModel):
 
     pieces: list[Piece] = []
     refused: list[Refusal] = []
+    seconds: float = 0.0  # that its conversion took
 
 
 @dataclass
@@ -77,12 +84,14 @@ def convert(recording: Recording, config: Clips, tar: Path, index: Path) -> None
         OSError: `tar` or `index` cannot be written; both are then absent.
     """
     partial = tar.with_suffix(f".{uuid4().hex}.part")  # a killed run's worker may still be at work on the same
+    begun_s = time.perf_counter()
     try:
         with partial.open("wb") as file:
             result = _Conversion(recording, config, file).run()
             file.flush()
             os.fsync(file.fileno())
         partial.replace(tar)
+        result.seconds = time.perf_counter() - begun_s
         write_atomically(index, result.model_dump_json().encode(), sync=False)
     except BaseException:
         partial.unlink(missing_ok=True)
@@ -135,6 +144,7 @@ class _Conversion:
             return
         if self.recording.video is None:
             raise RefusedError("video", "sound without a video beside it")
+        self.figures["checksum"] = float(check_intact(self.recording))
         video = open_stream(self.recording.video, "video")
         try:
             audio = open_stream(self.recording.audio or self.recording.video, "audio")
@@ -152,12 +162,14 @@ class _Conversion:
         order = self.config.channel_order
         channels = audio.stream.codec_context.channels
         check_channels(channels, 6 if order == "youtube-aac6" else 4)  # before the decoding is paid for
+        self.figures["start_offset_s"] = audio.start_s - video.start_s
+        check_starts(self.figures["start_offset_s"], self.config.checks)
         if video.end_s and audio.end_s:
             self._check_lengths(video.end_s, audio.end_s)
         needed = needed_s(self.recording.segments, self.config)
         sound_CS, damaged = decode_sound(audio, self.config.sample_rate, needed)
         decoded_s = sound_CS.shape[1] / self.config.sample_rate
-        self._check_complete("sound", decoded_s, audio.end_s and min(audio.end_s, needed))
+        check_complete("sound", decoded_s, audio.end_s and min(audio.end_s, needed), self.config.checks)
         if order not in ("auto", "acn-sn3d"):
             from avsa.ambisonics.foa import to_acn_sn3d  # PyTorch, which the usual case does without
 
@@ -171,12 +183,6 @@ class _Conversion:
     def _check_lengths(self, video_s: float, audio_s: float) -> None:
         check_lengths(video_s, audio_s, self.config.checks)
         self.figures["duration_gap_s"] = abs(video_s - audio_s)
-
-    def _check_complete(self, what: str, decoded_s: float, declared_s: float | None) -> None:
-        missing_s, most_s = (declared_s or 0.0) - decoded_s, self.config.checks.max_missing_s
-        if missing_s > most_s:
-            reason = f"truncated or damaged: {decoded_s:.2f} of {declared_s:.2f} s of {what} can be decoded"
-            raise RefusedError("truncated", reason, missing_s, most_s)
 
     def _cut(self, reel: Reel, declared_s: float | None, sound_CS: Samples, damaged: list[Span]) -> None:
         fps, length, sound_s = self.config.fps, self.length, sound_CS.shape[1] / self.config.sample_rate
@@ -193,7 +199,7 @@ class _Conversion:
                 break
             seen = True
             while now and number >= now[0].window.first + length:
-                self._close(now.pop(0), sound_CS, [*damaged, *reel.damaged])
+                self._close(now.pop(0), sound_CS, [*damaged, *reel.damaged], reel.times_s)
             while coming and number >= coming[0].first:
                 window = coming.pop(0)
                 if number < window.first + length:
@@ -205,7 +211,7 @@ class _Conversion:
                 one.intact = one.intact and intact and number - one.window.first == one.encoder.frames
                 one.add(picture)
         if complete:
-            self._check_complete("picture", reel.end_s, declared_s)
+            check_complete("picture", reel.end_s, declared_s, self.config.checks)
         if complete and "duration_gap_s" not in self.figures:
             self._check_lengths(reel.end_s, sound_s)
         if not seen:
@@ -215,14 +221,14 @@ class _Conversion:
                 while one.encoder.frames < length:
                     one.add(picture)
             if one.encoder.frames == length or one.window.may_be_short:
-                self._close(one, sound_CS, [*damaged, *reel.damaged])
+                self._close(one, sound_CS, [*damaged, *reel.damaged], reel.times_s)
             else:
                 coming.append(one.window)
         for window in coming:
             if window.listed is not None:
                 self._refuse(too_late(window, reel.end_s, self.config), window.first / fps)
 
-    def _close(self, now: _Open, sound_CS: Samples, damaged: list[Span]) -> None:
+    def _close(self, now: _Open, sound_CS: Samples, damaged: list[Span], times_s: list[float]) -> None:
         """Check one clip and write it, or its refusal."""
         start_s = now.window.first / self.config.fps
         duration_s = now.encoder.frames / self.config.fps
@@ -231,9 +237,10 @@ class _Conversion:
         first, samples = round(start_s * rate), round(duration_s * rate)
         clip_CS = sound_CS[:, first : first + samples]
         clip_CS = np.pad(clip_CS, ((0, 0), (0, samples - clip_CS.shape[1])))
-        sound, picture = sound_figures(clip_CS), now.picture.figures()
+        sound, picture = sound_figures(clip_CS, rate), now.picture.figures()
+        end_s = start_s + self.length / self.config.fps
+        picture["dropped"] = dropped(times_s, start_s, end_s)
         try:
-            end_s = start_s + self.length / self.config.fps
             bad = [span for span in damaged if span[0] < end_s and span[1] > start_s]
             if bad or not now.intact:
                 raise RefusedError("decode", "damaged or missing packets", max(1, len(bad)), 0)
@@ -242,6 +249,7 @@ class _Conversion:
                 raise RefusedError("duration", reason, duration_s, checks.min_duration_s)
             check_sound(sound, checks)
             check_picture(picture, checks)
+            check_frames(picture["dropped"], checks)
         except RefusedError as refused:
             self._refuse(refused, start_s)
             return
