@@ -50,19 +50,21 @@ def _packets(container: Any, kinds: tuple[str, ...]) -> Iterator[Any]:
             yield packet
 
 
-def _copied(path: Path, format_: str, *kinds: str, times: Callable[[float, str], float] | None = None) -> bytes:
+def _copied(file: Path | bytes, format_: str, *kinds: str, times: Callable[[float, str], float] | None = None) -> bytes:
     """The start of a recording, its packets as they are; at other `times` (seconds, kind of stream) if told so."""
     buffer = io.BytesIO()
     source: Any
     options = {"avoid_negative_ts": "disabled"}
-    with av.open(str(path)) as source, av.open(buffer, "w", format=format_, options=options) as to:
+    opened = io.BytesIO(file) if isinstance(file, bytes) else str(file)
+    with av.open(opened) as source, av.open(buffer, "w", format=format_, options=options) as to:
         streams = {
             one.index: to.add_stream_from_template(one) for one in source.streams if one.type in (kinds or _BOTH)
         }
         for packet in _packets(source, kinds or _BOTH):
             if times is not None:
-                seconds = times(float(packet.pts * packet.time_base), packet.stream.type)
-                packet.pts = packet.dts = round(seconds / packet.time_base)
+                kind, base = packet.stream.type, packet.time_base
+                packet.dts = round(times(float(packet.dts * base), kind) / base)
+                packet.pts = max(packet.dts, round(times(float(packet.pts * base), kind) / base))
             packet.stream = streams[packet.stream.index]
             to.mux(packet)
     return buffer.getvalue()
@@ -223,9 +225,9 @@ def _mistimed(files: Files, rng: random.Random) -> Files:
         return seconds + by if way == "shift" or seconds > at else seconds
 
     rest = {suffix: content for suffix, content in files.items() if suffix in ("m4a", "ogg", "wav")}
-    kinds = ("video",) if rest else _BOTH
+    (picture,) = (content for suffix, content in files.items() if suffix not in rest)
     try:
-        return {"mkv": _copied(SHARED / "sitar360.webm", "matroska", *kinds, times=times), **rest}
+        return {"mkv": _copied(picture, "matroska", times=times), **rest}
     except av.error.FFmpegError:  # the writer does not write such times
         return _absurd(files, rng)
 
