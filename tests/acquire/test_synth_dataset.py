@@ -135,9 +135,11 @@ def test_more_scenes_leave_the_others_as_they_were(rendered: Path, tmp_path: Pat
 
 
 def test_scenes_of_other_settings_are_not_mixed(rendered: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="another configuration"):
+    with pytest.raises(UserError, match="other settings"):
         render_dataset(TINY.model_copy(update={"seed": 1}), rendered, jobs=1)
     (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="holds other recordings"):
+        render_dataset(TINY, tmp_path, jobs=1)
     with pytest.raises(UserError, match="cannot write"):
         render_dataset(TINY, tmp_path / "file" / "out", jobs=1)
 

@@ -35,7 +35,7 @@ def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
         jobs: processes; -1 is one per core.
 
     Raises:
-        UserError: `out` holds scenes of another configuration, or cannot be written.
+        UserError: `out` holds other recordings or scenes of other settings, or cannot be written.
     """
     try:
         if out.exists():
@@ -54,7 +54,7 @@ def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
 
 def _render(synth: config.Synth, out: Path, jobs: int) -> None:
     if not _is_of(synth, out):
-        raise UserError(f"{out} holds scenes of another configuration: delete it or choose another folder")
+        raise UserError(f"{out} holds other recordings, or scenes of other settings: delete it or choose another folder")
     _write_text(out / MADE_BY, synth.model_dump(mode="json"))
     _write_text(out / "classes.json", CLASSES)
     wanted = [(split, index) for split in SPLITS for index in range(getattr(synth, split))]
@@ -124,7 +124,7 @@ def _truth_path(out: Path, split: str, index: int) -> Path:
 def _is_of(synth: config.Synth, out: Path) -> bool:
     """Whether the folder's scenes, if it has any, come from these settings; only the number of scenes may grow."""
     if not (out / MADE_BY).exists():
-        return True
+        return not any(out.iterdir())
     settings, before = synth.model_dump(mode="json"), json.loads((out / MADE_BY).read_text())
     grown = all(before.pop(split) <= settings.pop(split) for split in SPLITS)
     return grown and before == settings
