@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from avsa.acquire.synth.dataset import render_dataset
 from avsa.clips.ingest import ingest
-from avsa.clips.store import ClipStore
+from avsa.clips.store import Clip, ClipStore
 from avsa.config import Config
 from avsa.data.statistics import compute_statistics
 from avsa.errors import UserError
@@ -87,7 +87,8 @@ class Recorded:
 def job(config: Config, checkpoint: str = "avsa", encoder: Any = None, seed: int = 0) -> Job:
     run: Any = Recorded()
     encoder = encoder or network(config)
-    return Job(config, checkpoint, seed, encoder, torch.device("cpu"), run, Path("out"))
+    provenance = {"translated": checkpoint == "avsa"} if checkpoint in ("untrained", "avc", "avsa") else {}
+    return Job(config, checkpoint, seed, encoder, torch.device("cpu"), run, Path("out"), provenance)
 
 
 def network(config: Config, seed: int = 0) -> AVSANetwork:
@@ -189,6 +190,15 @@ CHANGES: dict[str, dict[str, Any]] = {
 UNCHANGED = {"nothing", "heads", "mirror"}  # the features know neither heads nor augmentation
 
 
+def clip_line(name: str) -> str:
+    """A manifest of one clip."""
+    clip = Clip(
+        id=name, source=f"{name}.mp4", split="train", start_s=0, duration_s=1, width=8, height=4, fps=8, frames=8,
+        sample_rate=8000, shard="shard-00000.tar", members={"mp4": (0, 1)}, checks={},
+    )  # fmt: skip
+    return clip.model_dump_json() + "\n"
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_features_are_made_again_where_anything_they_depend_on_changes(
     here: Path, monkeypatch: pytest.MonkeyPatch, change: str
@@ -198,12 +208,12 @@ def test_features_are_made_again_where_anything_they_depend_on_changes(
     (here / "data").unlink()
     for name in ("statistics/tiny.npz", "clips/tiny/manifest.jsonl"):
         (here / "data" / name).parent.mkdir(parents=True)
-        (here / "data" / name).write_text("as it was")
+        (here / "data" / name).write_text(clip_line("as-it-was"))
     chosen = dict(CHANGES[change])
     before = FrozenFeatures(job(configured()))._key("train", 1, 0)
 
     if "touch" in chosen:
-        Path(chosen.pop("touch")).write_text("changed")
+        Path(chosen.pop("touch")).write_text(clip_line("changed"))
     base = {**SETTINGS, "evaluate": {"batch": 4, "binary": CHOSEN}}
     split, repeats, seed = chosen.pop("split", "train"), chosen.pop("repeats", 1), chosen.pop("seed", 0)
     encoder = network(configured(), chosen.pop("model", 0))

@@ -70,7 +70,8 @@ class Recorded:
 def job(config: Config, out: Path, checkpoint: str = "avsa", encoder: Any = None) -> Job:
     run: Any = Recorded()
     encoder = encoder or build_network(network_spec(config.model, config.audio), seed=0)
-    return Job(config, checkpoint, 0, encoder, torch.device("cpu"), run, out)
+    provenance = {"translated": checkpoint == "avsa"} if checkpoint in ("untrained", "avc", "avsa") else {}
+    return Job(config, checkpoint, 0, encoder, torch.device("cpu"), run, out, provenance)
 
 
 def test_figures_table_and_pictures(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

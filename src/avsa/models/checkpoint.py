@@ -59,8 +59,10 @@ def unpack(content: Mapping[str, Any], where: str) -> tuple[AVSANetwork, dict[st
     return network, content["provenance"]
 
 
-def load_into(network: AVSANetwork, path: Path) -> None:
+def load_into(network: AVSANetwork, path: Path) -> dict[str, Any]:
     """Start ``network`` from a checkpoint of the same architecture; :class:`UserError` if it is of another.
+
+    Returns the checkpoint's provenance.
 
     Parts that the checkpoint names as untrained stay as they are, of whatever architecture.
     """
@@ -70,6 +72,8 @@ def load_into(network: AVSANetwork, path: Path) -> None:
     held = {name: tensor for name, tensor in content["model"].items() if not name.startswith(untrained)}
     fresh = {name: tensor for name, tensor in network.state_dict().items() if name.startswith(untrained)}
     load_weights(network, held | fresh, str(path))
+    provenance: dict[str, Any] = content["provenance"]
+    return provenance
 
 
 def refuse_untrained(network: AVSANetwork, provenance: Mapping[str, Any], where: str) -> None:

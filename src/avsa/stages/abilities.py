@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from avsa.errors import UserError
-from avsa.losses import OBJECTIVES
 from avsa.models.network import AVSANetwork
 from avsa.stages.job import Job
 from avsa.tasks.pretrain import AUDIO_CHANNELS
 
 
 def translates(job: Job) -> bool:
-    """Whether the encoder has translators that were trained: of a run that the configuration knows, by its phases."""
+    """Whether the encoder has translators that were trained: its checkpoint says so."""
     if not isinstance(job.encoder, AVSANetwork):
         return hasattr(job.encoder, "translate")
-    spec = job.encoder.spec
-    if job.checkpoint == "untrained" or spec.translator == "none" or spec.translator_depth == 0:
+    if job.encoder.spec.translator == "none" or job.encoder.spec.translator_depth == 0:
         return False
-    phases = job.config.pretrain.runs.get(job.checkpoint)
-    return phases is None or any(
-        OBJECTIVES[phase.objective].translated if phase.translator is None else phase.translator for phase in phases
-    )
+    of_another = "v2a_transformer" not in job.provenance.get("untrained", ())  # converted
+    return bool(job.provenance.get("translated", of_another))
 
 
 def check_hearing(job: Job) -> None:

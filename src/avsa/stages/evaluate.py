@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from tqdm import tqdm
@@ -41,7 +42,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("avsa evaluate runs in one process: start it without torchrun")
     measure, config = measurement(task), resolved.config
-    encoder, model = _encoder(checkpoint, seed)
+    encoder, model, provenance = _encoder(checkpoint, seed)
     if name is None:
         name = short_name(checkpoint) if is_encoder_name(checkpoint) else checkpoint
     elif not re.fullmatch(r"\w[\w.-]*", name):
@@ -65,7 +66,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
         ) as run,
         _whole(folder) as out,
     ):
-        job = Job(config, checkpoint, seed, encoder, device, run, out, finished=[state] if state else [])
+        job = Job(config, checkpoint, seed, encoder, device, run, out, provenance, [state] if state else [])
         records = []
         for figure in measure(job, task):
             low, high = figure.ci95
@@ -115,13 +116,13 @@ def _fine_tunes(config: Config, task: str) -> bool:
     return task != "segmentation" and (not task.endswith("-bin") or config.evaluate.binary.train == "all")
 
 
-def _encoder(name: str, seed: int) -> tuple[Encoder, str]:
-    """The encoder, and what kind of network it is."""
+def _encoder(name: str, seed: int) -> tuple[Encoder, str, dict[str, Any]]:
+    """The encoder, what kind of network it is, and what its checkpoint says of it."""
     if is_encoder_name(name):
         encoder = load_encoder(name)
-        return encoder, type(encoder).__name__
-    network = load_network(paths.network(name, seed))[0]
-    return network, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}"
+        return encoder, type(encoder).__name__, {}
+    network, provenance = load_network(paths.network(name, seed))
+    return network, f"r2plus1d-{network.spec.video_depth} ×{network.spec.video_width:g}", provenance
 
 
 def measurement(task: str) -> Callable[[Job, str], Iterator[Figure]]:

@@ -37,7 +37,7 @@ def run_init(resolved: Resolved, seed: int) -> None:
     with stage_run(resolved, "init", f"untrained-{seed}", arguments={"seed": seed}, writes=[out]) as run:
         network = build_network(network_spec(config.model, config.audio), seed)
         calibrate(network, config, seed)
-        save_network(paths.network("untrained", seed), network, {"run": "untrained", "seed": seed})
+        save_network(paths.network("untrained", seed), network, {"run": "untrained", "seed": seed, "translated": False})
         write_run_file(out / RUN_FILE, run)
         run.checkpoint(f"untrained-{seed}", paths.network("untrained", seed), {"run": "untrained", "seed": seed})
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +25,7 @@ class Job:
     device: torch.device
     run: Run
     out: Path  # folder for tables and pictures, which the run keeps
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # what the checkpoint says of itself
     finished: list[Path] = field(default_factory=list)  # folders of ended trainings: needless once results are written
 
 

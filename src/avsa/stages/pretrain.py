@@ -27,7 +27,7 @@ from avsa.engine.protocols import Loader, Phase, Tracker
 from avsa.engine.signals import Interrupted
 from avsa.engine.stretch import Stretch
 from avsa.errors import UserError
-from avsa.losses import ContrastiveObjective
+from avsa.losses import OBJECTIVES, ContrastiveObjective
 from avsa.models.checkpoint import load_into, save_network
 from avsa.models.network import AVSANetwork, build_network
 from avsa.resolve import Resolved, fingerprint
@@ -82,7 +82,7 @@ def prepare(config: Config, name: str, start: str, seed: int, device: torch.devi
         config.store.shuffle_shards,
     )
     network = build_network(network_spec(config.model, config.audio), seed)
-    load_into(network, paths.network(start, seed))
+    before = load_into(network, paths.network(start, seed))
     ready = [
         _phase(config, network, phase, f"{name} {number}/{len(phases)}", seed, device)
         for number, phase in enumerate(phases, start=1)
@@ -100,7 +100,10 @@ def prepare(config: Config, name: str, start: str, seed: int, device: torch.devi
             tracker=tracker,
         )
 
-    provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity}
+    translated = before.get("translated", False) or any(
+        OBJECTIVES[phase.objective].translated if phase.translator is None else phase.translator for phase in phases
+    )
+    provenance = {"run": name, "from": start, "seed": seed, "fingerprint": identity, "translated": translated}
     lasts = accumulate(phase.epochs * (len(phase.loader) // config.engine.accumulate) for phase in ready)
     plans = [
         PhasePlan(f"{number} {phase.objective}", last, phase.model_dump(mode="json"))

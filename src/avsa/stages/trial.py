@@ -78,7 +78,7 @@ def train_runs(
     start = "untrained"
     if not paths.network(start, seed).exists():
         network = build_network(network_spec(config.model, config.audio), seed)
-        save_network(paths.network(start, seed), network, {"run": start, "seed": seed})
+        save_network(paths.network(start, seed), network, {"run": start, "seed": seed, "translated": False})
     for name in runs:
         if not paths.network(name, seed).exists():
             training = prepare(config, name, start, seed, device)
@@ -103,7 +103,7 @@ def measure(
     out = Path("evaluations")
     out.mkdir(exist_ok=True)
     for task in tasks:
-        encoder = load_network(paths.network(run, seed))[0].to(device)  # anew: some tasks go on training it
-        job = Job(config, run, seed, encoder, device, cast(Run, Silent()), out)
+        encoder, provenance = load_network(paths.network(run, seed))  # anew: some tasks go on training it
+        job = Job(config, run, seed, encoder.to(device), device, cast(Run, Silent()), out, provenance)
         for figure in measurement(task)(job, task):
             yield f"{task}/{figure.setting}/{figure.metric}", figure

@@ -54,7 +54,7 @@ def render_dataset(synth: config.Synth, out: Path, jobs: int = -1) -> None:
 
 def _render(synth: config.Synth, out: Path, jobs: int) -> None:
     if not _is_of(synth, out):
-        raise UserError(f"{out} holds other recordings, or scenes of other settings: delete it or choose another folder")
+        raise UserError(f"{out} holds other recordings, or scenes of other settings: delete it or choose another")
     _write_text(out / MADE_BY, synth.model_dump(mode="json"))
     _write_text(out / "classes.json", CLASSES)
     wanted = [(split, index) for split in SPLITS for index in range(getattr(synth, split))]
