@@ -51,6 +51,14 @@ def toy_plan(**changes: Any) -> Plan:
     return make_plan(content | changes, "toy")
 
 
+def in_memory() -> Studies:
+    """Studies without trials."""
+    import optuna
+
+    search, random, finalists = (optuna.create_study(direction="maximize") for _ in range(3))
+    return Studies(search, random, finalists)
+
+
 def value(temperature: float, depth: int, seed: int = 0) -> float:
     """Highest, 100, at a temperature of 0.1 and depth 3; a seed adds its number."""
     return 100 - 300 * abs(temperature - 0.1) - 5 * abs(depth - 3) + seed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from avsa.sweep.finalists import candidates, enqueue_finalists
 from avsa.sweep.plan import Plan
-from avsa.sweep.studies import Studies, attempts, spent_by, waiting
+from avsa.sweep.studies import Studies, attempts, waiting
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -41,11 +41,10 @@ class Agenda:
             for study in (search, random):
                 if waiting(study):
                     return study
-            spent = spent_by(search, self.plan.budget.total)
-            spent_at_random = spent_by(random, self.plan.budget.total) if self.plan.random else spent
-            if len(attempts(search)) < self.plan.trials and spent <= spent_at_random:
+            taken, taken_at_random = self._taken()
+            if len(attempts(search)) < self.plan.trials and taken <= taken_at_random:
                 return search
-            if spent_at_random < spent:
+            if taken_at_random < taken:
                 return random
             if len(attempts(search)) < self.plan.trials:
                 return search
@@ -62,10 +61,8 @@ class Agenda:
 
     def complete(self) -> bool:
         """Whether nothing is left to do."""
-        search, random, _ = self.studies
-        total = self.plan.budget.total
-        fair = not self.plan.random or spent_by(random, total) >= spent_by(search, total)
-        tried = len(attempts(search)) >= self.plan.trials and fair
+        taken, taken_at_random = self._taken()
+        tried = len(attempts(self.studies.search)) >= self.plan.trials and taken_at_random >= taken
         idle = not any(_running(study) or waiting(study) for study in self.studies)
         return tried and idle and not self._finalists_left()
 
@@ -75,15 +72,30 @@ class Agenda:
         if full_s is None:
             return None
         search, random, finalists = self.studies
-        total, seconds = self.plan.budget.total, [a for a in map(_seconds, attempts(search)) if a]
+        seconds = [found for found in map(_seconds, attempts(search)) if found]
         each_s = sum(seconds) / len(seconds) if seconds else full_s
         running_s = (_running(search) + _running(random)) * each_s / 2
         left_s = running_s + max(0, self.plan.trials - len(attempts(search))) * each_s * (1 + self.plan.random)
-        behind = spent_by(search, total) - spent_by(random, total) if self.plan.random else 0
-        left_s += max(0, behind) / total * full_s
+        taken, taken_at_random = self._taken()
+        left_s += max(0, taken - taken_at_random) / self.plan.budget.total * full_s
         rounds = math.ceil((self._finalists_left() + _running(finalists)) / self.places)
         estimate = left_s / self.places + rounds * full_s
         return estimate if self.deadline is None else min(estimate, max(0.0, self.deadline - self.now()))
+
+    def _taken(self) -> tuple[int, int]:
+        """What the search and random search have taken of their common budget; trials that run, wait or failed count
+        with all that they might have seen. Where there is no random search, it has taken as much."""
+
+        def taken(study: Study) -> int:
+            return sum(
+                trial.user_attrs.get("spent", 0)
+                if trial.state.name in ("COMPLETE", "PRUNED")
+                else self.plan.budget.total
+                for trial in attempts(study)
+            )
+
+        search = taken(self.studies.search)
+        return search, taken(self.studies.random) if self.plan.random else search
 
     def _fits(self, after_s: float) -> bool:
         """Whether a trial of the whole budget, and so many seconds after it, fit into the time."""

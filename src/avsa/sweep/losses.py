@@ -46,14 +46,14 @@ def lost(study: Study, mine: str, grace_s: float = GRACE_S) -> list[FrozenTrial]
     found = []
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get("process", "")
-        began = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        silent_s = time.time() - max(trial.user_attrs.get("alive", 0.0), began)
+        began = trial.datetime_start.timestamp() if trial.datetime_start else 0.0  # of its machine's time zone
+        silent_s = time.time() - trial.user_attrs.get("alive", began)
         if process != mine and (silent_s > grace_s or (process and is_gone(process))):
             found.append(trial)
     return found
 
 
-def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool:
+def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool | None:
     """Record a running trial as failed; it goes on under another number, unless it was lost too often.
 
     Of several processes that give up a trial at once one does; the others change nothing.
@@ -62,7 +62,7 @@ def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool
         retries: how often it may be lost; None for one that was stopped on purpose, which always goes on.
 
     Returns:
-        Whether this call made it go on.
+        Whether it goes on; None where another process gave it up.
     """
     import optuna
     from optuna.exceptions import UpdateFinishedTrialError
@@ -77,7 +77,7 @@ def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool
         storage.set_trial_user_attr(trial._trial_id, "continued", goes_on)
         study.tell(number, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
-        return False
+        return None
     if goes_on:
         carried = {key: value for key, value in trial.user_attrs.items() if key not in ("process", "alive")}
         again = optuna.create_trial(

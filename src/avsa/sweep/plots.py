@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from optuna import Study
 
 MOST_SLICES = 12
-SIZE = (11.0, 6.0)  # inches
+SIZE, PANEL = (11.0, 6.0), 2.5  # inches; the width of one slice among several
 
 
 def plots(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
     """Name, caption, and what draws it when given `optuna.visualization` or `optuna.visualization.matplotlib`."""
-    search = studies.search
+    search, random = with_short_names(studies.search), with_short_names(studies.random)
     first: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": plan.metrics[0]}
     one = first if len(plan.metrics) > 1 else {"target_name": plan.metrics[0]}
-    both = [search, studies.random] if plan.random else [search]
+    both = [search, random] if plan.random else [search]
     yield "history", "History: the search and random search", lambda to: to.plot_optimization_history(both, **one)
     if len(plan.metrics) > 1:
         shown = list(plan.metrics[:3])
@@ -37,6 +37,25 @@ def plots(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, Callable[[An
         lambda to: to.plot_parallel_coordinate(search, params=_varied(search), **one),
     )
     yield "slices", "Slices", lambda to: to.plot_slice(search, params=_varied(search)[:MOST_SLICES], **one)
+
+
+def with_short_names(study: Study) -> Study:
+    """A copy in memory whose parameters have the names that fit into a plot: ``avsa.0.share``."""
+    import optuna
+
+    copy = optuna.create_study(study_name=study.study_name, directions=study.directions)
+    for trial in study.get_trials():
+        if trial.state.is_finished():
+            trial.params = {_short(path): value for path, value in trial.params.items()}
+            trial.distributions = {_short(path): found for path, found in trial.distributions.items()}
+            copy.add_trial(trial)
+    return copy
+
+
+def _short(path: str) -> str:
+    for section in ("pretrain.runs.", "pretrain.", "model."):
+        path = path.removeprefix(section)
+    return path
 
 
 def interactive(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, str]]:
@@ -64,7 +83,8 @@ def pictures(studies: Studies, plan: Plan, folder: Path) -> Iterator[Path]:
         axes = _tried(lambda draw=draw: draw(visualization))  # type: ignore[misc]
         if axes is not None:
             figure = plt.gcf()
-            figure.set_size_inches(*SIZE)
+            panels = len(axes) if hasattr(axes, "__len__") else 1
+            figure.set_size_inches(max(SIZE[0], PANEL * panels), SIZE[1])
             figure.savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
             yield folder / f"{name}.png"
         plt.close("all")

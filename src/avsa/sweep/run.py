@@ -189,6 +189,7 @@ def _job(
 @contextmanager
 def _parent(base: Resolved, plan: Plan, studies: Studies, url: str) -> Iterator[Run]:
     """The study's MLflow run, which every process that serves the study continues."""
+    from avsa.stages import paths
     from avsa.tracking.run import RUN_FILE, stage_run
 
     known = until(lambda: studies.search.user_attrs.get(PARENT), 0.0 if studies.created else WAIT_S)
@@ -196,7 +197,9 @@ def _parent(base: Resolved, plan: Plan, studies: Studies, url: str) -> Iterator[
     if known:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(known), encoding="utf-8")
-    with stage_run(base, "sweep", plan.study, remembered=file) as run:
+    arguments = {"study": plan.study, "budget": plan.budget.total}
+    reads = [paths.clips(base.config), paths.statistics(base.config)]
+    with stage_run(base, "sweep", plan.study, remembered=file, arguments=arguments, reads=reads) as run:
         studies.search.set_user_attr(PARENT, {"run_id": run.run_id, "tracking_uri": run.uri})
         run.tags({"sweep.study": plan.study, "sweep.storage": public(url)})
         yield run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -83,7 +84,8 @@ class Search:
         plan = self.agenda.plan
         trial = study.ask()
         kind = "random" if study is self.agenda.studies.random else "search"
-        facts = {"kind": kind, "seed": plan.seed, **trial.user_attrs, **self.facts, "process": self.me}
+        facts = {"alive": time.time(), "process": self.me, "kind": kind, "seed": plan.seed}
+        facts |= {**trial.user_attrs, **self.facts}
         for key, value in facts.items():
             if trial.user_attrs.get(key) != value:
                 trial.set_user_attr(key, value)
@@ -109,7 +111,7 @@ class Search:
                 give_up(study, trial.number, f"enqueued twice, the other is {other.number}", retries=-1)
                 return True
             if other.state.name == "COMPLETE":
-                for key in ("figures", "run_id"):
+                for key in ("figures", "run_id", "spent"):
                     trial.set_user_attr(key, other.user_attrs.get(key))
                 trial.set_user_attr("twin", other.number)
                 study.tell(trial, other.values)
@@ -126,6 +128,7 @@ class Search:
             self._hear(trial)
 
     def _hear(self, trial: _Trial) -> None:
+        over = not trial.process.process.is_alive()  # asked first: what it said before its end is heard below
         try:
             while trial.process.connection.poll():
                 kind, content = trial.process.connection.recv()
@@ -139,7 +142,7 @@ class Search:
                     return
         except (EOFError, OSError):
             pass
-        if not trial.process.process.is_alive():
+        if over:
             self._ended(trial, "lost", trial.process.process.exitcode)
 
     def _prune(self, trial: _Trial, spent: int, value: float) -> bool:
@@ -167,8 +170,8 @@ class Search:
         try:
             for key, value in {**facts, "work_s": outcome.seconds}.items():
                 own.set_user_attr(key, value)
-            if how == "failed":
-                self._fail(study, own, content, trial)
+            if how == "failed" or not all(map(math.isfinite, outcome.values)):
+                self._fail(study, own, content if how == "failed" else f"not finite: {outcome.values}", trial)
                 return
             if how == "pruned":
                 from optuna.trial import TrialState
@@ -194,6 +197,8 @@ class Search:
     def _give_up(self, study: Study, number: int, reason: str, retries: int | None) -> None:
         run_id = next(t.user_attrs.get("run_id") for t in study.get_trials(deepcopy=False) if t.number == number)
         goes_on = give_up(study, number, reason, retries)
+        if goes_on is None:
+            return
         if run_id:
             self.abandoned(run_id, goes_on)
         self.say(f"{study.study_name} {number}: {reason}; {'it goes on later' if goes_on else 'it is given up'}")

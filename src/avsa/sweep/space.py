@@ -53,7 +53,7 @@ class Range:
 
     def between(self) -> tuple[Value, ...]:
         """An odd value inside a continuous range, which a whole number's place does not accept."""
-        return (self.values[0] + 0.377 * (self.values[1] - self.values[0]),) if self.kind == "float" else ()
+        return (self.values[0] + 379 / 1024 * (self.values[1] - self.values[0]),) if self.kind == "float" else ()
 
     def suggest(self, trial: Trial) -> Value:
         """A value of the range."""

@@ -89,7 +89,7 @@ def _connect(url: str, path: Path | None) -> BaseStorage:
         storage.engine.dispose()  # connections from here on are the listener's
         return storage
     engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
-    return RDBStorage(url, engine_kwargs=engine)
+    return RDBStorage(url.replace("postgresql://", "postgresql+psycopg2://", 1), engine_kwargs=engine)
 
 
 def _write_ahead(connection: Any, record: object) -> None:

@@ -126,9 +126,10 @@ def with_samplers(studies: Studies, plan: Plan) -> Studies:
     """TPE for the search, random values for the rest; Hyperband prunes search and random search alike."""
     import optuna
 
-    several = (os.getpid() * 1000003) % 2**31  # processes on one storage must not draw the same
-    first = not studies.search.get_trials(deepcopy=False)
-    seed = plan.seed if first else several
+    seed = plan.seed
+    if not studies.created:  # processes on one storage must not draw the same, nor one that goes on as at its beginning
+        tried = sum(len(study.get_trials(deepcopy=False)) for study in studies)
+        seed = int(fingerprint(plan.seed, tried, os.getpid(), time.time())[:7], 16)
     studies.search.sampler = optuna.samplers.TPESampler(n_startup_trials=8, seed=seed)
     studies.random.sampler = optuna.samplers.RandomSampler(seed=seed + 1)
     studies.finalists.sampler = optuna.samplers.RandomSampler(seed=seed + 2)
@@ -154,9 +155,9 @@ def attempts(study: Study) -> list[FrozenTrial]:
     return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("continued")]
 
 
-def spent_by(study: Study, budget: int) -> int:
-    """What the trials of a study saw, those that run or wait with all that they may see."""
-    return sum(trial.user_attrs.get("spent", 0) if trial.state.is_finished() else budget for trial in attempts(study))
+def spent_by(study: Study) -> int:
+    """What the trials of a study saw that have ended."""
+    return sum(trial.user_attrs.get("spent", 0) for trial in attempts(study))
 
 
 def enqueue(study: Study, params: Params, kind: str, seed: int) -> None:

@@ -166,5 +166,5 @@ def effort_table(studies: Studies, plan: Plan) -> list[Row]:
         found = attempts(study)
         ended = ", ".join(f"{number} {state}" for state, number in sorted(counts(study).items()))
         hours = sum(trial.user_attrs.get("seconds", 0.0) for trial in found) / 3600
-        rows.append([study.study_name, ended or "none", f"{spent_by(study, plan.budget.total):,}", f"{hours:.2f}"])
+        rows.append([study.study_name, ended or "none", f"{spent_by(study):,}", f"{hours:.2f}"])
     return rows

@@ -60,8 +60,9 @@ def timetable(runs: Sequence[tuple[list[Phase], list[float]]], budget: Budget, v
 def _epochs(steps: int, wanted: float) -> int:
     """About as many epochs as wanted, of the same length, so that the fewest steps are left over."""
     about = min(steps, max(1, round(wanted)))
-    near = range(max(1, about - about // 4), min(steps, about + about // 4) + 1)
-    return min(near, key=lambda epochs: (steps % epochs, abs(epochs - about)))
+    spread = max(1, about // 4)
+    near = range(max(1, about - spread), min(steps, about + spread) + 1)
+    return min(near, key=lambda epochs: (steps % epochs, abs(epochs - wanted), -epochs))
 
 
 def configure(base: Resolved, plan: Plan, space: Space, params: dict[str, Value]) -> Resolved:

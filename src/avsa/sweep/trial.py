@@ -39,6 +39,7 @@ class TrainAndMeasure:
         """
         from avsa.tracking.run import RUN_FILE, stage_run
 
+        run: Run | None = None
         try:
             with stage_run(job.resolved, "trial", job.name, remembered=job.folder / RUN_FILE) as run:
                 run.tags({**job.tags, "sweep.state": "running"})
@@ -51,7 +52,7 @@ class TrainAndMeasure:
                     raise
                 run.log({f"objective/{_plain(name)}": value for name, (value, _, _) in found.items()}, step=0)
                 run.tags({"sweep.state": "complete"})
-        except Pruned:
+        except (Pruned, Exception):  # what was interrupted goes on with what lies there
             _tidy(job.folder, run)
             raise
         _tidy(job.folder, run)
@@ -123,7 +124,7 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "/_-. " else " " for letter in name)
 
 
-def _tidy(folder: Path, run: Run) -> None:
+def _tidy(folder: Path, run: Run | None) -> None:
     """A trial that is over is its record: networks and data are not kept, its configuration makes them again."""
-    for name in ("checkpoints", "evaluations", "data", *(() if run.journal.waiting else ("runs",))):
+    for name in ("checkpoints", "evaluations", "data", *(() if run and run.journal.waiting else ("runs",))):
         shutil.rmtree(folder / name, ignore_errors=True)

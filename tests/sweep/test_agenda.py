@@ -1,0 +1,104 @@
+"""Whose turn it is, and that time is kept for the finalists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optuna
+import pytest
+from sweep_toy import CLIPS, STEPS, in_memory, toy_plan
+
+from avsa.sweep.agenda import Agenda
+from avsa.sweep.studies import PAPER, Studies
+
+BUDGET = STEPS * CLIPS
+
+
+@pytest.fixture
+def studies() -> Studies:
+    return in_memory()
+
+
+def agenda_of(studies: Studies, deadline: float | None = None, **changes: Any) -> Agenda:
+    plan = toy_plan(random=True, trials=4, finalists={"count": 1, "seeds": [1, 2]}, **changes)
+    return Agenda(plan, studies, 1, deadline, now=lambda: 100.0)
+
+
+def end(study: optuna.Study, spent: int, seconds: float = 10.0, **attrs: Any) -> None:
+    """A trial that saw so much; all of the budget completes it."""
+    trial = study.ask()
+    facts = {"seed": 0, "kind": "search", **trial.user_attrs, **attrs}
+    for key, value in {**facts, "spent": spent, "seconds": seconds}.items():
+        trial.set_user_attr(key, value)
+    if spent == BUDGET:
+        study.tell(trial, 50.0 + trial.number)
+    else:
+        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def test_both_searches_see_as_much(studies: Studies) -> None:
+    """Random search goes on until it has seen as much as the search, however many trials that takes."""
+    agenda = agenda_of(studies)
+    turns = []
+    while (study := agenda.next()) in (studies.search, studies.random):
+        assert study is not None
+        turns.append("search" if study is studies.search else "random")
+        end(study, BUDGET if study is studies.search else BUDGET // 2)
+    assert turns == ["search", "random", "random"] * 4
+    assert study is studies.finalists
+
+
+def test_what_waits_comes_first_and_a_continued_trial_does_not_count(studies: Studies) -> None:
+    agenda = agenda_of(studies)
+    end(studies.search, BUDGET)
+    end(studies.random, BUDGET)
+    studies.random.enqueue_trial({})
+    assert agenda.next() is studies.random
+    studies.random.ask().set_user_attr("continued", True)
+    assert agenda.next() is studies.search
+
+
+def test_finalists_wait_for_trials_that_run_elsewhere(studies: Studies) -> None:
+    agenda = agenda_of(studies)
+    for _ in range(3):
+        end(studies.search, BUDGET)
+        end(studies.random, BUDGET)
+    end(studies.random, BUDGET)
+    running = studies.search.ask()
+    assert agenda.next() is None
+    assert not agenda.over()
+    running.set_user_attr("spent", BUDGET)
+    studies.search.tell(running, 1.0)
+    assert agenda.next() is studies.finalists
+    queued = [trial.user_attrs["kind"] for trial in studies.finalists.trials]
+    assert queued == ["search 2", "search 2", "random 3", "random 3"]  # no paper's: it is missing here
+    assert not agenda.complete()
+    while agenda.next() is studies.finalists:
+        end(studies.finalists, BUDGET)
+    assert agenda.over()
+    assert agenda.complete()
+
+
+@pytest.mark.parametrize(("left", "turn"), [(91.0, "search"), (69.0, "finalists"), (9.0, None)])
+def test_time_is_kept_for_the_finalists(studies: Studies, left: float, turn: str | None) -> None:
+    """A trial takes 10 s, finalists 6 × 10 s: with 80 s or more another trial fits, with 10 s a finalist."""
+    end(studies.search, BUDGET, kind=PAPER)
+    end(studies.search, BUDGET)
+    end(studies.random, BUDGET)
+    end(studies.random, BUDGET)
+    agenda = agenda_of(studies, deadline=100.0 + left)
+    found = agenda.next()
+    assert found is (None if turn is None else getattr(studies, turn))
+    assert agenda.over() == (turn is None)
+
+
+def test_the_time_left_is_estimated(studies: Studies) -> None:
+    """Of 4 trials 2 are left, and as many of random search: 4 × 10 s; then 6 finalists of 10 s."""
+    agenda = agenda_of(studies)
+    assert agenda.left_s() is None
+    end(studies.search, BUDGET, kind=PAPER)
+    end(studies.random, BUDGET)
+    end(studies.search, BUDGET)
+    end(studies.random, BUDGET)
+    assert agenda.left_s() == pytest.approx(100.0)
+    assert agenda_of(studies, deadline=130.0).left_s() == pytest.approx(30.0)
