@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
 import pytest
 from clips_media import Writer, field, panorama, store_bytes, write_recording
@@ -28,6 +29,7 @@ from avsa.errors import UserError
 
 CONFIG = Clips(clip_s=1.0, height=64, channel_order="acn-sn3d", shard_mb=0.6)
 RECORDINGS = 8
+KILLS = int(os.environ.get("AVSA_KILLS", "3"))  # random moments
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +58,15 @@ from pathlib import Path
 from avsa.clips import assemble, convert
 from avsa.clips.ingest import ingest
 from avsa.config import Clips
-assemble._SAVE_S = 0.0
+assemble._SAVE_S = float(sys.argv[5])
 ingest(Path(sys.argv[1]), Path(sys.argv[2]), Clips.model_validate_json(sys.argv[3]), jobs=int(sys.argv[4]))
 """
+
+
+def start(raw: Path, out: Path, jobs: int, save_s: float = 0.0) -> subprocess.Popen[bytes]:
+    """An ingest in a process of its own, which leads a group with its pool."""
+    command = [sys.executable, "-c", SCRIPT, str(raw), str(out), CONFIG.model_dump_json(), str(jobs), str(save_s)]
+    return subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
 
 
 @pytest.mark.parametrize(("jobs", "kills"), [(1, [2, 5]), (2, [3])])
@@ -66,10 +74,9 @@ def test_killed_in_the_middle(
     raw: Path, tmp_path: Path, undisturbed: dict[str, bytes], jobs: int, kills: list[int]
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-c", SCRIPT, str(raw), str(out), CONFIG.model_dump_json(), str(jobs)]
     journal = work_of(out) / "journal.jsonl"
     for wanted in kills:
-        process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE)
+        process = start(raw, out, jobs)
         try:
             while process.poll() is None:
                 if journal.exists() and journal.read_bytes().count(b"\n") >= wanted:
@@ -85,6 +92,41 @@ def test_killed_in_the_middle(
     assert kills[-1] <= summary.resumed < RECORDINGS + 1
     assert store_bytes(out) == undisturbed
     assert not work_of(out).exists()
+
+
+@pytest.fixture(scope="module")
+def lasts_s(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> float:
+    """Seconds from an ingest's first file to its end."""
+    out = tmp_path_factory.mktemp("timed") / "out"
+    process = start(raw, out, 2)
+    wait_until_at_work(process, out)
+    begun = time.monotonic()
+    assert process.wait() == 0
+    return time.monotonic() - begun
+
+
+def wait_until_at_work(process: subprocess.Popen[bytes], out: Path) -> None:
+    while process.poll() is None and not (work_of(out) / "lock").exists():
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("seed", range(KILLS))
+def test_killed_at_a_random_moment(
+    raw: Path, tmp_path: Path, undisturbed: dict[str, bytes], lasts_s: float, seed: int
+) -> None:
+    random = Random(seed)
+    moment, save_s, pool_too = random.uniform(0, lasts_s), random.choice([0.0, 0.1, 2.0]), random.random() < 0.7
+    out = tmp_path / "out"
+    process = start(raw, out, 2, save_s)
+    wait_until_at_work(process, out)
+    time.sleep(moment)
+    if process.poll() is None:
+        (os.killpg if pool_too else os.kill)(process.pid, signal.SIGKILL)
+    process.wait()
+    found = "a store" if (out / "manifest.jsonl").exists() else "no store"
+    print(f"killed after {moment:.2f} of {lasts_s:.2f} s, {'with' if pool_too else 'without'} its pool: {found}")
+    ingest(raw, out, CONFIG, jobs=2)
+    assert store_bytes(out) == undisturbed
 
 
 @pytest.mark.parametrize("moved", [0, 1, 2])
@@ -231,7 +273,7 @@ def test_a_crash_costs_only_its_recording(raw: Path, tmp_path: Path, bad: type[D
     good = find_recordings(raw)[:4]
     todo: list[tuple[str, Recording]] = [(str(number), recording) for number, recording in enumerate(good)]
     todo[2] = ("2", bad("bad.mp4", "train", "bad"))  # type: ignore[assignment]
-    assert [done.key for done in convert_all(todo, CONFIG, tmp_path, 2, patience_s)] == [key for key, _ in todo]
+    assert list(convert_all(todo, CONFIG, tmp_path, 2, patience_s)) == [key for key, _ in todo]
     results = [Index.model_validate(json.loads((tmp_path / f"{key}.json").read_text())) for key, _ in todo]
     assert [(entry.check, entry.source) for entry in results[2].refused] == [("crash", "bad.mp4")]
     assert [len(result.pieces) for result in results] == [2, 2, 0, 2]

@@ -34,6 +34,7 @@ class Entry(BaseModel):
     key: str
     clips: list[Clip]
     refused: list[Refusal]
+    seconds: float  # that its conversion took
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Tally:
 
     recordings: int = 0
     duration_s: float = 0.0  # of all clips
+    seconds: float = 0.0  # of all conversions
     splits: Counter[str] = field(default_factory=Counter)  # clips per split
     refused: Counter[str] = field(default_factory=Counter)  # refusals per check
     reasons: dict[str, str] = field(default_factory=dict)  # of each check, the first
@@ -50,8 +52,14 @@ class Tally:
     def clips(self) -> int:
         return self.splits.total()
 
+    @property
+    def speed(self) -> float:
+        """Seconds of clips per second of a core."""
+        return self.duration_s / self.seconds if self.seconds else 0.0
+
     def add(self, entry: Entry) -> None:
         self.recordings += 1
+        self.seconds += entry.seconds
         self.duration_s += sum(clip.duration_s for clip in entry.clips)
         self.splits.update(clip.split for clip in entry.clips)
         self.refused.update(refusal.check for refusal in entry.refused)
@@ -99,7 +107,7 @@ class Assembly:
                 self._write(source.read(length))
                 members = {name: (offset + shift, size) for name, (offset, size) in piece.clip.members.items()}
                 clips.append(piece.clip.model_copy(update={"shard": self._name(), "members": members}))
-        entry = Entry(key=key, clips=clips, refused=result.refused)
+        entry = Entry(key=key, clips=clips, refused=result.refused, seconds=result.seconds)
         self._kept = (self._number, self._file.tell())
         self.tally.add(entry)
         self._unsaved.append((_line(entry), tar, index))
@@ -119,8 +127,11 @@ class Assembly:
         self._unsaved = []
         self._saved_at = time.monotonic()
 
-    def finish(self, classes: Path) -> None:
-        """Move shards, ledger and at last the manifest to the store, in place of what was there."""
+    def finish(self, beside: dict[str, bytes]) -> None:
+        """Move shards, ledger and at last the manifest to the store, in place of what was there.
+
+        `beside` are further files of the store; those without content are removed.
+        """
         self.save()
         self._seal()
         out = self.out
@@ -133,10 +144,11 @@ class Assembly:
         for number in range(self._number + 1 if self.tally.clips else 0):
             os.replace(self._shard(number), out / self._shard(number).name)
         os.replace(self.work / LEDGER, out / LEDGER)
-        if classes.is_file():
-            write_atomically(out / classes.name, classes.read_bytes())
-        else:
-            (out / classes.name).unlink(missing_ok=True)
+        for name, content in beside.items():
+            if content:
+                write_atomically(out / name, content)
+            else:
+                (out / name).unlink(missing_ok=True)
         if self.tally.clips:
             _sync_folder(out)  # no power cut leaves a manifest without its shards
             os.replace(self.work / MANIFEST, out / MANIFEST)

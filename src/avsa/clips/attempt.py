@@ -5,9 +5,7 @@ A recording becomes ``<key>.tar`` and, last, ``<key>.json``. While it is being c
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from typing import NamedTuple
 
 from avsa.clips.convert import Index, convert, write_atomically
 from avsa.clips.ledger import RefusedError
@@ -18,13 +16,6 @@ PATIENCE_S = 300.0  # a recording that takes this long, and some more for its si
 _PATIENCE_S_PER_MB = 30.0  # of a recording's files; 1080p at 1.2 Mbit/s takes 1
 
 
-class Done(NamedTuple):
-    """A recording that has become clips or refusals."""
-
-    key: str
-    seconds: float | None  # that its conversion held a core; None where an interrupted run had done it
-
-
 def tidy(work: Path, keys: set[str]) -> None:
     """Remove what killed runs left, and results of other files or settings."""
     for path in work.iterdir():
@@ -33,18 +24,15 @@ def tidy(work: Path, keys: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def attempt(recording: Recording, config: Clips, work: Path, key: str) -> float | None:
-    """Convert the recording, unless that is done; returns the seconds it took, or None.
+def attempt(recording: Recording, config: Clips, work: Path, key: str) -> None:
+    """Convert the recording, unless an interrupted run has done it.
 
     Raises:
         OSError: `work` cannot be written.
     """
     tar, index = work / f"{key}.tar", work / f"{key}.json"
-    if _finished(tar, index):
-        return None
-    start_s = time.perf_counter()
-    convert(recording, config, tar, index)
-    return time.perf_counter() - start_s
+    if not _finished(tar, index):
+        convert(recording, config, tar, index)
 
 
 def give_up(recording: Recording, work: Path, key: str, reason: str) -> None:

@@ -7,6 +7,7 @@ again is told from one that was only waiting on the same worker.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import faulthandler
 import logging
@@ -20,9 +21,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 from uuid import uuid4
 
-from distributed import Client, KilledWorker
+from distributed import Client, KilledWorker, rpc
 
-from avsa.clips.attempt import PATIENCE_S, Done, attempt, give_up, patience_of, tidy
+from avsa.clips.attempt import PATIENCE_S, attempt, give_up, patience_of, tidy
 from avsa.clips.recordings import Recording
 from avsa.clips.site import Site
 from avsa.config import Clips
@@ -42,7 +43,7 @@ _one_at_a_time = threading.Lock()
 
 def convert_on_cluster(
     todo: list[tuple[str, Recording]], config: Clips, work: Path, address: str, patience_s: float = PATIENCE_S
-) -> Iterator[Done]:
+) -> Iterator[str]:
     """Convert recordings on the workers of the scheduler at `address`; yields as `workers.convert_all` does.
 
     Raises:
@@ -55,7 +56,7 @@ def convert_on_cluster(
         site = Site.founded(work)
         _on_workers(client, address, site)
         try:
-            yield from _Run(client, address, todo, (config, work, patience_s, site)).results()
+            yield from _Run(client, address, todo, (config, work, patience_s, site)).keys()
         finally:
             site.mark.unlink(missing_ok=True)
 
@@ -71,8 +72,8 @@ class _Run:
         self._rounds: Counter[int] = Counter()
         self._workers_at_s = time.monotonic()
 
-    def results(self) -> Iterator[Done]:
-        seconds: dict[int, float | None] = {}  # of what is done but has to wait for its turn
+    def keys(self) -> Iterator[str]:
+        done = set[int]()  # what has to wait for its turn
         begun = wanted = 0
         while wanted < len(self.todo):
             while begun < len(self.todo) and len(self._futures) < _AHEAD:
@@ -81,16 +82,18 @@ class _Run:
             number = self._next()
             future = self._futures.pop(number)
             try:
-                seconds[number] = self._result(future)
+                self._check(future)
+                done.add(number)
             except KilledWorker as error:
                 self._rounds[number] += 1
                 if self._rounds[number] == _ROUNDS:
                     raise UserError(f"workers of {self.address} die whatever they do: see their logs") from error
                 self._submit(number)
-            while wanted in seconds:
+            while wanted in done:
                 key = self.todo[wanted][0]
                 _wait_for(self.common[1] / f"{key}.json")
-                yield Done(key, seconds.pop(wanted))
+                yield key
+                done.remove(wanted)
                 wanted += 1
 
     def _submit(self, number: int) -> None:
@@ -114,16 +117,17 @@ class _Run:
                     "workers and run ingest again to continue"
                 )
 
-    def _result(self, future: Any) -> float | None:
+    def _check(self, future: Any) -> None:
+        """Raise what went wrong. The result itself is a file: to fetch one, its worker would have to be still there."""
         if future.status == "cancelled":
             raise UserError(
                 f"the Dask scheduler at {self.address} went away: nothing is lost, run ingest again to continue"
             )
-        try:
-            seconds: float | None = future.result()
-        except ImportError as error:
-            raise UserError(f"a worker of {self.address} lacks a package: {error}") from error
-        return seconds
+        if future.status == "error":
+            error = future.exception()
+            if isinstance(error, ImportError):
+                raise UserError(f"a worker of {self.address} lacks a package: {error}") from error
+            raise error
 
 
 @contextlib.contextmanager
@@ -132,8 +136,10 @@ def _connected(address: str) -> Iterator[Client]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # versions are compared below
         try:
+            if asyncio.run(_what_answers(address)) != "Scheduler":
+                raise ValueError("a worker or nanny")
             client = Client(address, timeout=_ANSWER_S, set_as_default=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, KeyError) as error:
             raise UserError(
                 f"no Dask scheduler answers at {address}: check the address, or start one with `dask scheduler`"
             ) from error
@@ -142,6 +148,12 @@ def _connected(address: str) -> Iterator[Client]:
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=_ANSWER_S)
+
+
+async def _what_answers(address: str) -> Any:
+    """Asked before the client does, which waits without end for one that takes the connection and says nothing."""
+    async with rpc(address) as node:
+        return (await asyncio.wait_for(node.identity(), _ANSWER_S))["type"]
 
 
 def _on_workers(client: Client, address: str, site: Site) -> None:
@@ -167,7 +179,7 @@ def _on_workers(client: Client, address: str, site: Site) -> None:
 
 def _convert(
     key: str, recording: Recording, stamp: str, config: Clips, work: Path, patience_s: float, site: Site
-) -> float | None:
+) -> None:
     """On a worker: as `workers._convert`, in a thread that is not the main one."""
     with _one_at_a_time:  # on a worker of several threads that joined late
         site.check()
@@ -177,12 +189,12 @@ def _convert(
         if lives <= 0:
             reason = f"it brought {_LIVES} workers down: it crashes the decoder, hangs, or needs too much memory"
             give_up(recording, work, key, reason)
-            return None
+            return
         with busy.open("ab") as file:
             file.write(b"x")
         faulthandler.dump_traceback_later(patience_of(recording, patience_s), exit=True)
         try:
-            return attempt(recording, config, work, key)
+            attempt(recording, config, work, key)
         finally:
             faulthandler.cancel_dump_traceback_later()
             busy.unlink(missing_ok=True)

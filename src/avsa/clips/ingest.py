@@ -12,7 +12,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from avsa.clips.assemble import Assembly
-from avsa.clips.attempt import Done
 from avsa.clips.intake import Intake, take_in
 from avsa.clips.leaks import LEAKS
 from avsa.clips.ledger import LEDGER
@@ -37,28 +36,13 @@ class IngestSummary:
     refused: dict[str, int]  # refusals per check
     leaks: int  # ids that another set tests on, or trains on where this one tests (`leaks.jsonl`)
     order: tuple[str, float, int] | None  # for channel_order auto: what it most probably is (`order.check_order`)
-    speed: float | None = field(compare=False)  # x real time per core: seconds of clips per second of a core, if any
+    speed: float = field(compare=False)  # x real time per core: seconds of clips per second that a core took for them
 
     def __str__(self) -> str:
         hours, refused = self.duration_s / 3600, sum(self.refused.values())
         text = f"{self.clips} clips, {hours:.3g} h, of {self.recordings} recordings; {refused} refused"
         text += f"; {self.leaks} on the other side of a test elsewhere ({LEAKS})" if self.leaks else ""
-        return text if self.speed is None else f"{text}; {self.speed:.3g} x real time per core"
-
-
-@dataclass
-class _Speed:
-    """Clips' time against the time that cores took to make them; what an interrupted run had made does not count."""
-
-    clips_s: float = 0.0
-    cores_s: float = 0.0
-
-    def add(self, done: Done, clips_s: float) -> None:
-        if done.seconds is not None:
-            self.clips_s, self.cores_s = self.clips_s + clips_s, self.cores_s + done.seconds
-
-    def value(self) -> float | None:
-        return self.clips_s / self.cores_s if self.cores_s else None
+        return f"{text}; {self.speed:.3g} x real time per core"
 
 
 def ingest(
@@ -114,18 +98,16 @@ def _ingest(intake: Intake, out: Path, work: Path, config: Clips, jobs: int, clu
     )
     keys = [hashlib.sha256(f"{settings}\n{item.stamp()}".encode()).hexdigest()[:32] for item in recordings]
     assembly = Assembly(out, work, keys, config.shard_mb)
-    tally, speed, resumed = assembly.tally, _Speed(), assembly.tally.recordings
+    tally, resumed = assembly.tally, assembly.tally.recordings
     try:
         todo = list(zip(keys, recordings, strict=True))[resumed:]
         with tqdm(total=len(keys), initial=resumed, desc="ingest", unit="recording", smoothing=0) as bar:
-            for done in _convert(todo, config, work, jobs, cluster):
-                entry = assembly.add(done.key, work / f"{done.key}.tar", work / f"{done.key}.json")
-                speed.add(done, sum(clip.duration_s for clip in entry.clips))
-                rate = f"{speed.value() or 0:.1f}x/core"
-                bar.set_postfix(clips=tally.clips, refused=tally.refused.total(), speed=rate, refresh=False)
+            for key in _convert(todo, config, work, jobs, cluster):
+                assembly.add(key, work / f"{key}.tar", work / f"{key}.json")
+                speed = f"{tally.speed:.1f}x/core"
+                bar.set_postfix(clips=tally.clips, refused=tally.refused.total(), speed=speed, refresh=False)
                 bar.update()
-        assembly.finish(intake.write_classes(work))
-        intake.write_leaks(out)
+        assembly.finish(intake.beside())
     finally:
         assembly.close()
     if not tally.clips:
@@ -142,13 +124,13 @@ def _ingest(intake: Intake, out: Path, work: Path, config: Clips, jobs: int, clu
         refused=dict(tally.refused),
         leaks=len(intake.leaks),
         order=order,
-        speed=speed.value(),
+        speed=tally.speed,
     )
 
 
 def _convert(
     todo: list[tuple[str, Recording]], config: Clips, work: Path, jobs: int, cluster: str | None
-) -> Iterator[Done]:
+) -> Iterator[str]:
     if cluster is None:
         return convert_all(todo, config, work, jobs)
     from avsa.clips.cluster import convert_on_cluster

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsa.clips.convert import write_atomically
 from avsa.clips.leaks import LEAKS, Leak, find_leaks, refuse_leaks, warning
 from avsa.clips.recordings import list_recordings
 from avsa.clips.sources.layout import Recording
@@ -22,21 +21,10 @@ class Intake:
     classes: bytes | None
     leaks: list[Leak]
 
-    def write_classes(self, work: Path) -> Path:
-        """Leave ``classes.json`` in the work folder, or nothing there; returns its path."""
-        path = work / "classes.json"
-        path.unlink(missing_ok=True)
-        if self.classes is not None:
-            write_atomically(path, self.classes)
-        return path
-
-    def write_leaks(self, out: Path) -> None:
-        """Leave the report of leaks in the store, where there are any."""
-        lines = "".join(leak.model_dump_json() + "\n" for leak in self.leaks)
-        if lines:
-            write_atomically(out / LEAKS, lines.encode())
-        else:
-            (out / LEAKS).unlink(missing_ok=True)
+    def beside(self) -> dict[str, bytes]:
+        """What lies in the store beside its clips: name and content, which is empty where there is nothing."""
+        leaks = "".join(leak.model_dump_json() + "\n" for leak in self.leaks)
+        return {"classes.json": self.classes or b"", LEAKS: leaks.encode()}
 
 
 def take_in(raw: Path, out: Path, config: Clips, lists: Path) -> Intake:

@@ -19,7 +19,7 @@ from avsa.config import Clips
 # On a 10 s panorama of 960×480 veryfast is a third smaller than superfast and takes as long; without CABAC and the
 # deblocking filter (fastdecode) decoding takes half the time for 7 % more bytes at the same PSNR.
 # With macroblock trees or lookahead the encoder reads memory around the frame, and the bytes differ from run to run.
-_PRESET = {
+PRESET = {
     "preset": "veryfast",
     "tune": "fastdecode",
     "sc_threshold": "0",
@@ -35,7 +35,7 @@ class VideoEncoder:
         self._rate = Fraction(config.fps).limit_denominator(1001)
         self._buffer = io.BytesIO()
         self._container: Any = av.open(self._buffer, "w", format="mp4")
-        options = {**_PRESET, "crf": str(config.crf), "keyint_min": str(config.gop)}
+        options = {**PRESET, "crf": str(config.crf), "keyint_min": str(config.gop)}
         self._stream = self._container.add_stream("libx264", rate=self._rate, options=options)
         self._stream.width, self._stream.height, self._stream.pix_fmt = 2 * config.height, config.height, "yuv420p"
         context = self._stream.codec_context

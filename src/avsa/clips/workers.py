@@ -11,7 +11,7 @@ from pathlib import Path
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from avsa.clips.attempt import PATIENCE_S, Done, attempt, give_up, patience_of, tidy
+from avsa.clips.attempt import PATIENCE_S, attempt, give_up, patience_of, tidy
 from avsa.clips.recordings import Recording
 from avsa.config import Clips
 from avsa.errors import UserError
@@ -19,8 +19,8 @@ from avsa.errors import UserError
 
 def convert_all(
     todo: list[tuple[str, Recording]], config: Clips, work: Path, jobs: int, patience_s: float = PATIENCE_S
-) -> Iterator[Done]:
-    """Convert recordings in parallel; yields them in order, each with its ``.tar`` and ``.json`` in `work`.
+) -> Iterator[str]:
+    """Convert recordings in parallel; yields their keys in order, each with its ``.tar`` and ``.json`` in `work`.
 
     A process that crashes or hangs takes its pool with it: then what was under way is repeated one by one, and what
     brings its process down again is refused. With one job everything runs in this process, without that protection.
@@ -36,8 +36,8 @@ def convert_all(
         tasks = (delayed(_convert)(recording, config, work, key, patience) for key, recording in todo[done:])
         results = Parallel(n_jobs=jobs, return_as="generator")(tasks)
         try:
-            for seconds in results:
-                yield Done(todo[done][0], seconds)
+            for _ in results:
+                yield todo[done][0]
                 done += 1
         except BrokenProcessPool:
             suspects = [(key, recording) for key, recording in todo[done:] if (work / f"{key}.busy").exists()]
@@ -51,7 +51,7 @@ def convert_all(
                 results.close()
 
 
-def _convert(recording: Recording, config: Clips, work: Path, key: str, patience_s: float | None) -> float | None:
+def _convert(recording: Recording, config: Clips, work: Path, key: str, patience_s: float | None) -> None:
     busy = work / f"{key}.busy"
     guarded = patience_s is not None and threading.current_thread() is threading.main_thread()
     busy.touch()
@@ -59,7 +59,7 @@ def _convert(recording: Recording, config: Clips, work: Path, key: str, patience
         signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, also out of a codec's endless loop
         signal.alarm(patience_of(recording, patience_s))
     try:
-        return attempt(recording, config, work, key)
+        attempt(recording, config, work, key)
     finally:
         if guarded:
             signal.alarm(0)

@@ -61,9 +61,8 @@ def run_ingest(resolved: Resolved, source: Path | None, jobs: int, cluster: str 
             "refused": refused,
             "leaks": summary.leaks,
             "hours": summary.duration_s / 3600,
+            "real_time_per_core": summary.speed,
         }
-        if summary.speed is not None:
-            figures["real_time_per_core"] = summary.speed
         run.log(figures, step=0)
     print(f"ingest: {summary}")
 
