@@ -18,8 +18,7 @@ demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stage
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
 study: .venv/installed  ## avsa against its control of equal compute and the floor, three seeds
-	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]' -S 'pipeline.after_avc=[avsa,avc-long]' \
-	  -S 'pipeline.checkpoints=[untrained,avc-long,avsa]'
+	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]'
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
 
 SCALE ?= configs/demo.yaml
