@@ -195,3 +195,22 @@ def test_other_ranks_record_nothing() -> None:
     silent.log({"loss": 1.0}, 3)
     silent.flush()
     assert silent.last_step() == -1
+
+
+def test_two_processes_of_one_run_have_journals_of_their_own(
+    resolved: Resolved, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A study's run is continued by every process that serves it, while the others go on."""
+    place = tmp_path / RUN_FILE
+    with stage_run(resolved, "sweep", "study", remembered=place) as first:
+        first.log({"a": 1.0}, step=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)  # another process that lives
+            with stage_run(resolved, "sweep", "study", remembered=place) as second:
+                assert second.run_id == first.run_id
+                assert second.journal.folder != first.journal.folder
+                second.log({"b": 2.0}, step=1)
+        first.log({"a": 2.0}, step=2)
+    assert first.history("a") == {1: 1.0, 2: 2.0}
+    assert first.history("b") == {1: 2.0}
+    assert not list((Path("runs") / "spool").iterdir())

@@ -87,7 +87,7 @@ def test_what_dead_processes_recorded_is_sent(store: Store, gone: dict[str, Any]
     journal(left, gone)
     journal(open_, this_process())
     journal(other, {**gone, "uri": "http://elsewhere"})
-    lines = list(send_what_waits(store, 60))
+    lines = list(send_what_waits(store, 60, 3600))
     assert [m.value for m in store.client.get_metric_history(left, "train/loss")] == [1.0, 0.5]
     assert status(store, left) == "FINISHED"
     assert store.client.get_metric_history(open_, "train/loss") == []

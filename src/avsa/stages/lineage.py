@@ -47,7 +47,7 @@ def run_doctor_runs(resolved: Resolved, silent_s: float) -> Iterator[str]:
         UserError: the tracking store cannot be used.
     """
     store = open_store(resolved.config.tracking)
-    yield from send_what_waits(store, resolved.config.tracking.wait_s)
+    yield from send_what_waits(store, resolved.config.tracking.wait_s, silent_s)
     yield from mark_dead(store, silent_s)
     if (Path.cwd() / ".dvc").is_dir():
         for stage in record_restored(Path.cwd(), store.client, store.experiment_id):

@@ -17,17 +17,22 @@ from pathlib import Path
 import psutil
 
 LOCK = Path("requirements.lock")
+WRITTEN = ("dvc.lock", "reports")
+"""What the pipeline itself changes of what git holds."""
 
 
 def code_version(folder: Path | None = None) -> dict[str, str]:
-    """Tags ``git.commit`` and ``git.dirty`` (whether tracked files differ from it); none outside of a repository."""
+    """Tags ``git.commit`` and ``git.dirty``, whether files that it holds differ from it, but for what the pipeline
+    writes; none outside of a repository."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
         return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
-        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(git("status", "--porcelain", "-uno")))}
+        others = [f":(top,exclude){path}" for path in WRITTEN]
+        changed = git("status", "--porcelain", "-uno", "--", ":(top)", *others)
+        return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed))}
     except (OSError, subprocess.CalledProcessError):
         return {}
 

@@ -114,6 +114,11 @@ class Journal:
                 if line.endswith(b"\n"):
                     yield json.loads(line)
 
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._file.closed
+
     def close(self, delete: bool) -> None:
         """Close the file; ``delete`` the folder where nothing in it is needed any more."""
         self._file.close()

@@ -70,7 +70,9 @@ class Run:
         return dict(sorted(found.items()))
 
     def history(self, name: str) -> dict[int, float]:
-        """Step -> value of a metric, as the store has it."""
+        """Step -> value of a metric; from the store where the run is over or began elsewhere."""
+        if self.whole and not self.journal.closed:
+            return self.curves().get(name, {})
         self.sender.settle(SETTLE_S)
         return {m.step: m.value for m in self.client.get_metric_history(self.run_id, name)}
 

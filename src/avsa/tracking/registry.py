@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -117,11 +118,13 @@ def _save(folder: Path, network: Path, md5: str, extra: dict[str, Path], config:
         (data / CONFIG).write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")
         for name, path in extra.items():
             (data / name).write_bytes(path.read_bytes())
-        mlflow.pyfunc.save_model(
-            str(folder),
-            loader_module=LOADER,
-            data_path=str(data),
-            signature=signature(),
-            mlflow_model=Model(model_id=model_id),
-            pip_requirements=["avsa"],
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that no input example is kept
+            mlflow.pyfunc.save_model(
+                str(folder),
+                loader_module=LOADER,
+                data_path=str(data),
+                signature=signature(),
+                mlflow_model=Model(model_id=model_id),
+                pip_requirements=["avsa"],
+            )

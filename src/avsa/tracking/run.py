@@ -19,7 +19,7 @@ from avsa.tracking.environment import code_version, environment, experiment_tags
 from avsa.tracking.items import Item, stage_files
 from avsa.tracking.journal import JOURNAL, Journal, read_owner
 from avsa.tracking.names import run_name
-from avsa.tracking.process import this_process
+from avsa.tracking.process import lives, this_process
 from avsa.tracking.recorder import Run, Silent
 from avsa.tracking.restored import note_made, record_restored
 from avsa.tracking.run_file import RUN_FILE, read_run_file, write_run_file
@@ -134,13 +134,25 @@ def _open(
         known = client.get_run(again)
     else:
         known = client.create_run(store.experiment_id, tags=tags, run_name=run_name(name, resolved, tags))
-    run_id, folder = known.info.run_id, spool() / known.info.run_id
-    whole = again is None or ((folder / JOURNAL).exists() and bool((read_owner(folder) or {}).get("whole")))
-    journal = Journal(folder, {**process, "whole": whole})
+    run_id = known.info.run_id
+    journal, whole = _journal(run_id, process, fresh=again is None)
     sender = Sender(journal, client)
     run = Run(run_id, uri, client, known.info.experiment_id, journal, sender, whole, last_steps(known))
     run.tags({**tags, **environment()})
     return run, known
+
+
+def _journal(run_id: str, process: dict[str, Any], fresh: bool) -> tuple[Journal, bool]:
+    """The run's journal, and whether it has everything since the run began.
+
+    What a process left that is gone is continued; beside one that lives, which serves the same run, there is another.
+    """
+    folder = spool() / run_id
+    owner = read_owner(folder) or {}
+    if (folder / JOURNAL).exists() and owner.get("pid") != os.getpid() and lives(owner) is not False:
+        folder, owner = spool() / f"{run_id}.{os.getpid()}", {}
+    whole = fresh or bool(owner.get("whole"))
+    return Journal(folder, {**process, "whole": whole}), whole
 
 
 def _describe(run: Run, known: mlflow.entities.Run, resolved: Resolved, arguments: Mapping[str, Any]) -> None:

@@ -61,12 +61,20 @@ class Sender:
                 continue
             if not self._away_since:
                 self._hurry.wait(GATHER_S)
-            if self._send():
+            if self._sent():
                 wait_s = FIRST_WAIT_S
                 self._done.set()
             else:
                 self._stop.wait(min(wait_s, 1.0) if self._hurry.is_set() else wait_s)
                 wait_s = min(2 * wait_s, LONGEST_WAIT_S)
+
+    def _sent(self) -> bool:
+        """Send a chunk; whether that went well. Nothing ends this thread but :meth:`close`."""
+        try:
+            return self._send()
+        except Exception as error:  # of the journal: its disk is away
+            self._away(error)
+            return False
 
     def _send(self) -> bool:
         """Send a chunk; whether the store took it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from avsa.tracking.journal import Journal, read_owner
+from avsa.tracking.journal import JOURNAL, Journal, read_owner
 from avsa.tracking.process import lives
 from avsa.tracking.run import PROCESS, spool
 from avsa.tracking.sender import Sender
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 FOUND_DEAD = "avsa.found_dead"
 
 
-def send_what_waits(store: Store, wait_s: float) -> Iterator[str]:
-    """Send the journals of processes that are gone; a line for each."""
-    folders = sorted(folder for folder in spool().glob("*") if folder.is_dir())
-    for folder in folders:
+def send_what_waits(store: Store, wait_s: float, silent_s: float) -> Iterator[str]:
+    """Send the journals of processes that are gone, on another machine: that wrote nothing for ``silent_s``; a line for
+    each."""
+    for folder in sorted(path.parent for path in spool().glob(f"*/{JOURNAL}")):
         owner = read_owner(folder)
-        if owner is None or lives(owner) is not False:
-            continue  # it is being written, perhaps elsewhere
+        alive = lives(owner) if owner else None
+        if owner is None or alive or (alive is None and time.time() - (folder / JOURNAL).stat().st_mtime < silent_s):
+            continue
         if owner.get("uri") != public(store.uri):
             yield f"{folder}: waits for another tracking store, {owner.get('uri')}: set tracking.uri"
             continue
@@ -36,7 +37,8 @@ def send_what_waits(store: Store, wait_s: float) -> Iterator[str]:
         sender = Sender(journal, store.client)
         settled = sender.settle(wait_s)
         sender.close()
-        ended = settled and _status(store.client, folder.name) in ("FINISHED", "FAILED")
+        run_id = folder.name.partition(".")[0]
+        ended = settled and _status(store.client, run_id) in ("FINISHED", "FAILED")
         journal.close(delete=ended)
         if waited:
             yield f"run {folder.name}: " + (

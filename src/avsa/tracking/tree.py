@@ -8,6 +8,8 @@ from typing import Any
 
 from avsa.tracking.chain import Node
 
+SHOWN = 4  # of a list
+
 
 def tree(node: Node) -> Iterator[str]:
     """Lines: the file, what it was made from, what was made of it."""
@@ -27,11 +29,9 @@ def _maker(step: Node) -> list[tuple[str, Any]]:
         return []
     below = [(_file(file), [(f"made by {_step(s)}", _maker(s)) for s in file["made_by"]]) for file in step["reads"]]
     if step["code"]:
-        names = [file["path"] for file in step["code"]]
-        shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-        below.append((f"code and sources: {shown}", []))
+        below.append((f"code and sources: {_some([file['path'] for file in step['code']])}", []))
     if sections := [key for keys in step["params"].values() for key in keys]:
-        below.append((f"parameters: {', '.join(sections)}", []))
+        below.append((f"parameters: {_some(sections)}", []))
     return below
 
 
@@ -49,6 +49,10 @@ def _branch(text: str, below: list[tuple[str, Any]], last: bool) -> Iterator[str
             yield ("   " if last else "│  ") + line
 
 
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
 def _file(node: Node) -> str:
     return f"{node['path']}  {node['hash'][:12]}{'.dir' * node['hash'].endswith('.dir')}"
 
@@ -64,6 +68,7 @@ def _step(step: Node) -> str:
 def _run(run: Node) -> str:
     started = datetime.fromtimestamp(run["started_ms"] / 1000).strftime("%Y-%m-%d %H:%M") if "started_ms" in run else ""
     commit = run.get("commit", "")[:7] + "+" * run.get("dirty", False)
-    parts = ["restored from the cache" if "restored" in run else "run", run["id"][:12], run.get("name", "")]
-    parts += [run.get("status", "of another tracking store"), started, f"commit {commit}" if commit else ""]
+    name = run.get("name", "")
+    parts = ["restored from the cache" if "restored" in run else "run", run["id"][:12], name]
+    parts += [run.get("status", "of another tracking store"), started, f"commit {commit}" * (commit not in name)]
     return " ".join(part for part in parts if part)
