@@ -76,8 +76,8 @@ def warning(leaks: list[Leak], refuse: bool) -> str:
     places = sorted({f"{leak.other} ({leak.other_split})" for leak in leaks})
     what = "they are refused" if refuse else "clips.leaks=refuse leaves them out"
     return (
-        f"warning: {len(ids)} recordings, such as {leaks[0].origin} ({leaks[0].split}), are on the other side of a "
-        f"test in {', '.join(places[:3])}{', …' * (len(places) > 3)}: {what}"
+        f"warning: {len(ids)} id{'s' * (len(ids) > 1)} on the other side of a test in {', '.join(places[:3])}"
+        f"{', …' * (len(places) > 3)}, such as {leaks[0].origin} ({leaks[0].split} here): {what}"
     )
 
 
