@@ -12,6 +12,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 from avsa.clips.blocks import BlockCache
@@ -30,9 +31,8 @@ _CREDENTIALS = (PermissionError, "NoCredentialsError", "PartialCredentialsError"
 _FINAL = (ImportError, NotImplementedError, ValueError, "ParamValidationError", "InvalidRegionError")
 _VERSION = ("md5", "ETag", "etag", "checksum", "LastModified", "last_modified", "mtime", "created")
 _OPTIONS = {"s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}}}}  # trying again is done here alone
-_FILESYSTEMS: dict[
-    tuple[int, str], tuple[Any, str]
-] = {}  # by process; a parent's stay, or they would close its sockets
+# By process and address. Those of a parent stay, or they would close its sockets.
+_FILESYSTEMS: dict[tuple[int, str], tuple[Any, str]] = {}
 
 
 class RemoteFiles:
@@ -53,14 +53,8 @@ class RemoteFiles:
         for number in range(offset // self._block, -(-end // self._block)):
             start, stop = number * self._block, min((number + 1) * self._block, size)
             part = slice(max(offset, start) - start, min(end, stop) - start)
-            parts.append(
-                self._cache.read(
-                    f"{version}-{number}",
-                    stop - start,
-                    part,
-                    lambda start=start, stop=stop: self._fetch(name, start, stop),  # type: ignore[misc]
-                )
-            )
+            fetch = partial(self._fetch, name, start, stop)
+            parts.append(self._cache.read(f"{version}-{number}", stop - start, part, fetch))
         return b"".join(parts)
 
     def close(self) -> None:
