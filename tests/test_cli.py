@@ -90,7 +90,7 @@ def test_unknown_names(capfd: pytest.CaptureFixture[str], project: Path) -> None
 def test_missing_inputs(capfd: pytest.CaptureFixture[str], project: Path) -> None:
     assert "data/clips/tiny" in complaint(capfd, project, "stats")
     assert complaint(capfd, project, "pretrain", "avc") == (
-        "data/clips/tiny/manifest.jsonl: missing; run the stages before this one (dvc repro)"
+        "no clip store at data/clips/tiny (manifest.jsonl: No such file or directory): run ingest"
     )
     assert complaint(capfd, project, "evaluate", "avc", "avc-bin") == "checkpoints/avc-0/network.pt: no such checkpoint"
     assert complaint(capfd, project, "inspect", "nope.mp4", "out.mp4") == "nope.mp4: no such file or folder"
@@ -200,7 +200,7 @@ def test_debug_shows_where(project: Path) -> None:
 
     with pytest.raises(UserError, match="no such configuration file") as caught:
         avsa(project, "config", "--debug", "--params", "nope.yaml")
-    assert [entry.name for entry in caught.traceback][-1] == "_read"
+    assert [entry.name for entry in caught.traceback][-1] == "read_mapping"
 
 
 def test_a_real_process_with_an_output_in_the_way(project: Path) -> None:

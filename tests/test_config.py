@@ -20,7 +20,9 @@ from avsa.config import Config
 from avsa.resolve import resolve
 
 ROOT = Path(__file__).parents[1]
-OVERLAYS = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
+OVERLAYS = sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "sweep"
+)
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 STAGES: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 

@@ -43,7 +43,7 @@ TOOLS = {
     "av": {"acquire", "clips", "data", "report"},
     "mlflow": {"tracking", "sweep"},
     "optuna": {"sweep"},
-    "dvc": {"tracking"},
+    "dvc": {"tracking", "stages"},
 }
 LAZY = {"mlflow", "optuna", "dvc"}  # inside functions only
 

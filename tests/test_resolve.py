@@ -114,7 +114,7 @@ UNKNOWN = [
         "pretrain.runs.epochs.0.momets",
         "pretrain.runs.epochs.0.moments",
     ),
-    ("workers=3", "workers", "engine.workers"),  # right name, wrong place
+    ("workers=3", "workers", "download.workers' or 'engine.workers"),  # right name, wrong place
     ("pretrain.precision=fp32", "pretrain.precision", "engine.precision"),
 ]
 
@@ -126,7 +126,7 @@ def test_a_misspelt_key_names_its_nearest_neighbour(override: str, wrong: str, m
 
 
 def test_a_key_that_is_near_nothing_lists_what_there_is() -> None:
-    assert message("tracking.zzz=1") == "--set: tracking.zzz: unknown key; known here: uri, experiment"
+    assert message("tracking.zzz=1") == "--set: tracking.zzz: unknown key; known here: uri, experiment, wait_s"
 
 
 def test_a_misspelt_key_in_a_file_names_the_file() -> None:

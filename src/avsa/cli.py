@@ -106,9 +106,9 @@ def verify(
     store: Annotated[Path, typer.Argument(help="A clip store, such as data/clips/synth360.")], jobs: Jobs = -1
 ) -> None:
     """Read a clip store from end to end and compare every byte with the manifest; exit code 2 where one differs."""
-    from avsa.clips.verify import verify
+    from avsa.stages.data import run_verify
 
-    typer.echo(verify(store, jobs))
+    typer.echo(run_verify(store, jobs))
 
 
 @app.command()

@@ -181,13 +181,13 @@ def _explain(error: ValidationError, origins: dict[str, str]) -> str:
 
 
 def _hint(location: tuple[int | str, ...]) -> str:
-    """What an unknown key may have meant: a near one of its section, or the same name in another section."""
+    """What an unknown key may have meant: the same name in another section, or a near one of its own."""
     *parents, key = (str(part) for part in location)
     names = _field_names(location[:-1])
     near = difflib.get_close_matches(key, names, n=1, cutoff=0.5)
     elsewhere = [path for path, _ in _leaves(Config().model_dump()) if path.endswith(f".{key}")]
-    meant = [".".join([*parents, *near])] if near else elsewhere
-    return f"; did you mean '{meant[0]}'?" if meant else f"; known here: {', '.join(names)}"
+    meant = elsewhere or [".".join([*parents, name]) for name in near]
+    return f"; did you mean {' or '.join(map(repr, meant))}?" if meant else f"; known here: {', '.join(names)}"
 
 
 def _field_names(location: tuple[int | str, ...]) -> list[str]:

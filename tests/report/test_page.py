@@ -178,12 +178,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     ingest(paths.raw(config), paths.clips(config), config.clips, jobs=1)
 
     @contextmanager
-    def untracked(*_: object) -> Iterator[SimpleNamespace]:
-        recorded = SimpleNamespace(data=SimpleNamespace(tags={"git.commit": "0123456789abcdef", "git.dirty": "True"}))
-        yield SimpleNamespace(client=SimpleNamespace(get_run=lambda _: recorded), run_id="r", artifact=kept.append)
+    def untracked(*_: object, **__: object) -> Iterator[SimpleNamespace]:
+        yield SimpleNamespace(run_id="r", artifact=kept.append)
 
     kept: list[Path] = []
     monkeypatch.setattr(report, "stage_run", untracked)
+    monkeypatch.setattr(report, "code_version", lambda: {"git.commit": "0123456789abcdef", "git.dirty": "True"})
     return config
 
 

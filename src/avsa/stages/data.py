@@ -67,6 +67,13 @@ def run_ingest(resolved: Resolved, source: Path | None, jobs: int, cluster: str 
     print(f"ingest: {summary}")
 
 
+def run_verify(store: Path, jobs: int) -> str:
+    """Compare every byte of a clip store with its manifest; what was compared, as a line."""
+    from avsa.clips.verify import verify
+
+    return str(verify(store, jobs))
+
+
 def run_stats(resolved: Resolved, jobs: int = 1) -> None:
     """Measure the audio features of the training split."""
     from avsa.data.statistics import compute_statistics
