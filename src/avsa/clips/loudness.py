@@ -9,6 +9,7 @@ Shapes: S samples; N blocks.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ def loudness(sound_S: Samples, sample_rate: int) -> float:
     hop = round(_HOP_S * sample_rate)
     heard_S = _weighted(sound_S, sample_rate)
     hops = max(1, len(heard_S) // hop)
-    power_H = np.square(heard_S[: hops * hop]).reshape(hops, -1).mean(axis=1)
+    power_H = np.square(heard_S[: hops * hop]).reshape(hops, -1).mean(axis=1, dtype=np.float64)
     width = min(_HOPS, hops)
     power_N = np.convolve(power_H, np.full(width, 1 / width), "valid")
     level_N = -0.691 + 10 * np.log10(power_N + _FLOOR)
@@ -68,9 +69,14 @@ def k_weighting(sample_rate: int) -> tuple[Coefficients, Coefficients]:
 def _weighted(sound_S: Samples, sample_rate: int) -> Samples:
     """Both filters at once as a product of spectra: what rings beyond the end falls into added silence."""
     size = 1 << math.ceil(math.log2(len(sound_S) + _RING_S * sample_rate))
+    spectrum_F = np.fft.rfft(np.asarray(sound_S, np.float32), size)
+    return np.asarray(np.fft.irfft(spectrum_F * _response(size, sample_rate), size)[: len(sound_S)])
+
+
+@lru_cache(maxsize=4)
+def _response(size: int, sample_rate: int) -> npt.NDArray[np.complex64]:
     delay_F = np.exp(-2j * np.pi * np.arange(size // 2 + 1) / size)
     response_F = np.ones_like(delay_F)
     for b, a in k_weighting(sample_rate):
         response_F *= (b[0] + delay_F * (b[1] + delay_F * b[2])) / (a[0] + delay_F * (a[1] + delay_F * a[2]))
-    spectrum_F = np.fft.rfft(np.asarray(sound_S, np.float64), size)
-    return np.asarray(np.fft.irfft(spectrum_F * response_F, size)[: len(sound_S)])
+    return response_F.astype(np.complex64)

@@ -76,15 +76,17 @@ class PictureFigures:
 
 
 def _still(grey_HW: Grey) -> _Still:
-    height, width = grey_HW.shape[0] // 2, grey_HW.shape[1] // 2
+    step = max(1, len(grey_HW) // 64)
+    coarse_HW = grey_HW[::step, ::step]
+    height, width = coarse_HW.shape[0] // 2, coarse_HW.shape[1] // 2
     return _Still(
         steps_W=np.abs(np.diff(grey_HW, axis=1)).mean(axis=0),
         seam=float(np.abs(grey_HW[:, 0] - grey_HW[:, -1]).mean()),
         pole=float(min(grey_HW[0].std(), grey_HW[-1].std())),
         spread=float(grey_HW.std()),
         twins=max(
-            _correlation(grey_HW[:height], grey_HW[height : 2 * height]),
-            _correlation(grey_HW[:, :width], grey_HW[:, width : 2 * width]),
+            _correlation(coarse_HW[:height], coarse_HW[height : 2 * height]),
+            _correlation(coarse_HW[:, :width], coarse_HW[:, width : 2 * width]),
         ),
     )
 

@@ -3,18 +3,17 @@
 Plain first-order ambisonics, ACN/SN3D, on the clip's own sampling rate. Independent plane waves leave in Y, Z and X
 together the energy that they leave in W: most figures say how far a recording is from that.
 
-Shapes: C = 4 channels W, Y, Z, X; S samples; T frames of 1/16 s; F frequencies; B bands.
+Shapes: C = 4 channels W, Y, Z, X; S samples; T frames of about 1/16 s; F frequencies; B bands.
 """
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
-import numpy.typing as npt
 
 from avsa.clips.loudness import loudness
 from avsa.clips.sound import Samples
-
-Array = npt.NDArray[np.float64]
 
 _FLOOR = 1e-20  # keeps the logarithm of digital silence finite: -200 dB
 _EMPTY = 1e-4  # energy against W: a channel below is empty
@@ -33,7 +32,7 @@ def sound_figures(foa_CS: Samples, sample_rate: int) -> dict[str, float]:
     - `third_signal`: third eigenvalue of the channels' correlations. 0 where all that is heard are two signals.
     - `directional`: how many of Y, Z and X are not empty.
     - `diffuseness`: 1 − |intensity| / energy density, over the whole clip (`avsa.ambisonics.energy.diffuseness`).
-    - `directionless`: share of W's energy in those tiles of time and frequency (1/16 s, 12 bands from 100 Hz) where Y,
+    - `directionless`: share of W's energy in those tiles of time and frequency (every other 1/16 s; 12 bands) where Y,
       Z and X hold less than a tenth of it. Waves from anywhere, diffuse ones too, leave as much there as in W; a voice
       mixed into W alone leaves nothing.
     """
@@ -46,7 +45,7 @@ def sound_figures(foa_CS: Samples, sample_rate: int) -> dict[str, float]:
     signed_CC = covariance_CC / np.sqrt(energy_C[:, None] * energy_C) * np.outer(heard_C, heard_C)
     return {
         "rms_db": float(10 * np.log10(energy_C[0])),
-        "loudness": loudness(sound_CS[0], sample_rate),
+        "loudness": loudness(foa_CS[0], sample_rate),
         "spatial_db": float(10 * np.log10(energy_C[1:].sum() / energy_C[0])),
         "vertical_db": float(10 * np.log10(energy_C[2] / min(energy_C[1], energy_C[3]))),
         "mono_correlation": float(correlation_CC[0, 1:].min()),
@@ -54,18 +53,19 @@ def sound_figures(foa_CS: Samples, sample_rate: int) -> dict[str, float]:
         "third_signal": max(0.0, float(np.linalg.eigvalsh(signed_CC)[1])),
         "directional": float(heard_C[1:].sum()),
         "diffuseness": 1 - 2 * intensity / float(energy_C.sum()),
-        "directionless": _directionless(sound_CS, sample_rate),
+        "directionless": _directionless(foa_CS, sample_rate),
     }
 
 
-def _directionless(sound_CS: Array, sample_rate: int) -> float:
-    length = sample_rate // _FRAMES_PER_S
-    frames = sound_CS.shape[1] // length
+def _directionless(foa_CS: Samples, sample_rate: int) -> float:
+    length = 1 << round(math.log2(sample_rate / _FRAMES_PER_S))
+    frames = foa_CS.shape[1] // length
     if not frames:
         return 0.0
-    pieces_CTS = sound_CS[:, : frames * length].reshape(4, frames, length)
-    power_CTF = np.square(np.abs(np.fft.rfft(pieces_CTS * np.hanning(length), axis=2)))
-    first = max(1, round(_LOW_HZ / _FRAMES_PER_S))
+    pieces_CTS = foa_CS[:, : frames * length].reshape(4, frames, length)[:, ::2]
+    spectrum_CTF = np.fft.rfft(pieces_CTS * np.hanning(length).astype(np.float32), axis=2)
+    power_CTF = np.square(spectrum_CTF.real) + np.square(spectrum_CTF.imag)
+    first = max(1, round(_LOW_HZ * length / sample_rate))
     edges = np.unique(np.geomspace(first, max(first + 1, 0.9 * power_CTF.shape[2]), _BANDS + 1).round().astype(int))
     energy_CTB = np.add.reduceat(power_CTF[:, :, : edges[-1]], edges[:-1], axis=2)
     total = float(energy_CTB[0].sum())
