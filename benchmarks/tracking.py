@@ -1,7 +1,7 @@
 """What recording costs a training of the demo's size: seconds for a hundred steps with a run in SQLite and without one.
 
-Both train the demo's network on the same decoded noise, in turns, in one process; a run logs every ten steps, samples the
-system's metrics and is carried to the store by its thread meanwhile. Beginning and ending a run, once per stage, is
+Both train the demo's network on the same decoded noise, in turns, in one process; a run logs every ten steps, samples
+the system's metrics and is carried to the store by its thread meanwhile. Beginning and ending a run, once per stage, is
 printed beside it, and how long 10,000 points take to be recorded, to arrive and to be read.
 """
 

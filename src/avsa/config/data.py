@@ -115,7 +115,7 @@ class Clips(Section):
     channel_order: Literal["auto", "acn-sn3d", "acn-n3d", "fuma", "youtube-aac6", "youtube-aac4"] = "auto"
     shard_mb: Positive = 256.0
     layout: Literal["auto", "yt360", "downloaded", "starss23", "sphere360", "folder"] = "auto"  # of the raw folder
-    leaks: Literal["report", "refuse"] = "report"  # recordings that another set tests on, or trains on if we test on them
+    leaks: Literal["report", "refuse"] = "report"  # recordings that another set tests on, or trains on what we test on
     segments: Segments = Segments()
     checks: Checks = Checks()
 
@@ -126,7 +126,7 @@ class Store(Section):
     address: str = ""  # s3://bucket/folder, or another address that fsspec reads; empty is data/clips/<dataset>
     cache: str = "runs/blocks"  # folder for what has been read from an address
     cache_gb: Annotated[float, Field(ge=0.1)] = 20.0
-    shuffle_shards: Count = 32  # a pass over more shards takes them, in random order, so many at a time (data/shuffle.py)
+    shuffle_shards: Count = 32  # a pass over more shards takes so many at a time, in random order (data/shuffle.py)
 
 
 class Views(Section):
