@@ -15,9 +15,10 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from avsa.cli import app
+import avsa.cli  # noqa: F401, registers the verbs
 from avsa.config import Config
 from avsa.resolve import resolve
+from avsa.verbs.options import app
 
 ROOT = Path(__file__).parents[1]
 OVERLAYS = sorted(

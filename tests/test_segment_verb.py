@@ -64,7 +64,10 @@ def test_from_recordings_to_the_store(tmp_path: Path, capfd: pytest.CaptureFixtu
 
     assert avsa(tmp_path, "ingest", "--jobs", "1") == 0
     store = ClipStore(tmp_path / "data" / "clips" / "tiny")
-    assert json.loads((store.root / "classes.json").read_text()) == {"things": ["bright"], "stuff": ["dark"]}
+    assert json.loads((tmp_path / "data" / "clips" / "tiny" / "classes.json").read_text()) == {
+        "things": ["bright"],
+        "stuff": ["dark"],
+    }
     assert {store.read(clip, "segm.png") for clip in store} == set(made.values())
     for content in made.values():
         maps = np.asarray(Image.open(io.BytesIO(content)))

@@ -163,7 +163,7 @@ def test_a_damaged_clip_is_named_whatever_the_processes(tmp_path: Path, monkeypa
     monkeypatch.setattr(measure, "PART", 1)
     store = write_store(tmp_path / "store", [ordinary_clip(i) for i in range(3)])
     offset, length = store[1].members["flac"]
-    with (store.root / store[1].shard).open("r+b") as shard:
+    with (tmp_path / "store" / store[1].shard).open("r+b") as shard:
         shard.seek(offset)
         shard.write(bytes(length))
     for jobs in (1, 2):

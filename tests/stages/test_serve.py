@@ -115,7 +115,7 @@ def clip(path: Path, sound_inside: bool) -> None:
         with av.open(str(together), "w") as out, av.open(str(path)) as v, av.open(str(path.with_suffix(".m4a"))) as a:
             streams = {s: out.add_stream_from_template(s.streams[0]) for s in (v, a)}
             packets = [(p, streams[s]) for s in (v, a) for p in s.demux() if p.dts is not None]
-            for packet, stream in sorted(packets, key=lambda one: Fraction(one[0].dts) * one[0].time_base):
+            for packet, stream in sorted(packets, key=lambda one: Fraction(one[0].dts or 0) * one[0].time_base):
                 packet.stream = stream
                 out.mux(packet)
         path.with_suffix(".m4a").unlink()
@@ -131,6 +131,7 @@ def test_the_best_is_registered_once_with_its_card(served: Served) -> None:
     version = client.get_model_version_by_alias("avsa", "best")
     assert int(version.version) == 2  # avsa: the mean of 80 and 70 is above that of 60 and 75
     assert version.run_id
+    assert version.description
     assert "| avsa-bin | 4 crops | accuracy | 70.0 [68.0, 72.0] | 100 |" in version.description
     assert f"avsa lineage {version.run_id}" in version.description
     said = run_register(served.resolved, "avsa", 0, "avsa-bin", "avsa", "again")
@@ -203,6 +204,6 @@ def test_wrong_input_is_one_line_and_the_callers_mistake(served: Served) -> None
         with pytest.raises(MlflowException) as refused:
             predict(served, **columns)
         assert said in refused.value.message
-        assert refused.value.get_http_status_code() == 400
+        assert refused.value.get_http_status_code() == 400  # type: ignore[no-untyped-call]
         assert "\n" not in refused.value.message
         assert str(served.folder) not in refused.value.message

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from optuna.trial import TrialState
+from postgresql_server import postgresql  # noqa: F401, a fixture
 from sweep_toy import CLIPS, DEPTH, STEPS, TEMPERATURE, toy_plan, toy_search, value
 
 from avsa.errors import UserError
@@ -27,7 +28,7 @@ def steps_of(folder: Path) -> Counter[str]:
 
 def test_a_whole_search_with_lost_failing_and_pruned_trials(tmp_path: Path) -> None:
     """Two places; of the search, a trial is killed in its third step, the next runs out of memory, one fails."""
-    orders = {"toy 1 2": "kill", "toy 3 1": "memory", "toy 4 3": "error", "patient": 0.2}
+    orders = {"toy 1 2": "kill", "toy 3 1": "memory", "toy 4 3": "error"}
     (tmp_path / "orders").write_text(json.dumps(orders))
     said: list[str] = []
     abandoned: list[tuple[str, bool]] = []

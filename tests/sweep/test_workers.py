@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.trial import TrialState
+from postgresql_server import postgresql  # noqa: F401, a fixture
 from sweep_toy import STEPS
 
 from avsa.sweep.storage import open_storage

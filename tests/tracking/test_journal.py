@@ -75,9 +75,12 @@ def test_a_power_cut_that_took_what_was_sent(tmp_path: Path) -> None:
 
 def test_threads_write_whole_lines(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    threads = [
-        threading.Thread(target=lambda n=n: [journal.append(entry(100 * n + i)) for i in range(100)]) for n in range(4)
-    ]
+
+    def many(n: int) -> None:
+        for i in range(100):
+            journal.append(entry(100 * n + i))
+
+    threads = [threading.Thread(target=many, args=(n,)) for n in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -111,6 +111,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, zygote: Path) -> Project:
 def items(run: Run) -> dict[str, dict[str, str]]:
     """Role -> path -> hash of what a run recorded."""
     found: dict[str, dict[str, str]] = {}
+    assert run.inputs is not None
     for item in run.inputs.dataset_inputs:
         role = next(tag.value for tag in item.tags if tag.key == "mlflow.data.context")
         found.setdefault(role, {})[item.dataset.name] = item.dataset.digest
@@ -145,6 +146,8 @@ def test_a_checkpoint_is_known_by_reference_and_not_uploaded(project: Project) -
     listing = json.loads((project.folder / ".dvc/cache/files/md5" / cached(project.lock()["train@0"])).read_text())
     assert model.tags["dvc.md5"] == next(item["md5"] for item in listing if item["relpath"] == "network.pt")
     assert model.tags["dvc.path"] == "checkpoints/toy-0/network.pt"
+    assert train.outputs is not None
+    assert model.metrics is not None
     assert [output.model_id for output in train.outputs.model_outputs] == [model.model_id]
     assert {(m.key, m.step, m.value) for m in model.metrics} == {("train/loss", 3, 1 / 3)}
     history = project.client.get_metric_history(train.info.run_id, "train/loss")

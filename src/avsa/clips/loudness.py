@@ -79,4 +79,5 @@ def _response(size: int, sample_rate: int) -> npt.NDArray[np.complex64]:
     response_F = np.ones_like(delay_F)
     for b, a in k_weighting(sample_rate):
         response_F *= (b[0] + delay_F * (b[1] + delay_F * b[2])) / (a[0] + delay_F * (a[1] + delay_F * a[2]))
-    return response_F.astype(np.complex64)
+    single_F: npt.NDArray[np.complex64] = response_F.astype(np.complex64)
+    return single_F

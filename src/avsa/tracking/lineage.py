@@ -115,7 +115,7 @@ class Lineage:
                 found = client.get_model_version(name, version)
             else:
                 versions = client.search_model_versions(f"name = '{name}'")
-                found = max(versions, key=lambda one: int(one.version), default=None)
+                found = max(versions, key=lambda one: int(one.version), default=None)  # type: ignore[assignment]
             return self._run(found.run_id or "") if found else []
         return []
 

@@ -60,7 +60,7 @@ def register(
             raise UserError(f"{network}: no run of this tracking store made it: register it where it was trained")
         model = models[0]
         try:
-            versions = client.search_model_versions(f"name = '{name}'")
+            versions = list(client.search_model_versions(f"name = '{name}'"))
         except MlflowException:
             versions = []
         same = next((one for one in versions if one.tags.get(MD5) == md5), None)
@@ -103,7 +103,8 @@ def bad_request(message: str) -> MlflowException:
     """What the server answers with status 400."""
     from mlflow.exceptions import MlflowException
 
-    return MlflowException.invalid_parameter_value(message)
+    refused: MlflowException = MlflowException.invalid_parameter_value(message)
+    return refused
 
 
 def _save(folder: Path, network: Path, md5: str, extra: dict[str, Path], config: Config, model_id: str) -> None:

@@ -71,7 +71,8 @@ def mark_dead(store: Store, silent_s: float) -> Iterator[str]:
 
 def _last_sign(run: Run) -> int:
     """When the run last recorded something, in ms; system metrics come every few seconds."""
-    return max([run.info.start_time, *(metric.timestamp for metric in run.data._metric_objs)])
+    last: int = max([run.info.start_time, *(metric.timestamp for metric in run.data._metric_objs)])
+    return last
 
 
 def _status(client: MlflowClient, run_id: str) -> str:
