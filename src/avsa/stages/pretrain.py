@@ -7,7 +7,7 @@ import csv
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, islice
 from pathlib import Path
@@ -138,6 +138,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
         run.checkpoint(f"{name}-{seed}", network, arguments)
+        run.log(final(run.curves()), run.last_step(), of=network)
         # What is done is kept by its outputs: started again, after a change of code, it trains.
         shutil.rmtree(training.state)
 
@@ -206,6 +207,12 @@ def _validation(config: Config, task: PretrainTask, device: torch.device) -> Cal
         return {name: total / rows for name, total in totals.items()}
 
     return validate
+
+
+def final(curves: Mapping[str, Mapping[int, float]]) -> dict[str, float]:
+    """Where losses and held-out figures ended, under names that stand first in lists of metrics."""
+    chosen = [name for name in curves if name == "train/loss" or name.startswith("val/")]
+    return {f"final/{name}": curves[name][max(curves[name])] for name in chosen}
 
 
 def _write_curve(path: Path, run: Run) -> None:
