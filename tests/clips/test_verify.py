@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clips_media import write_recording
-from typer.testing import CliRunner
 
-from avsa.cli import app
+from avsa.cli import verify as verb
 from avsa.clips.ingest import ingest
 from avsa.clips.store import MANIFEST, ClipStore
 from avsa.clips.verify import verify
@@ -117,10 +116,10 @@ def test_a_manifest_without_checksums(store: Path) -> None:
     assert "6 clips have no checksum" in str(verified)
 
 
-def test_the_verb(store: Path) -> None:
-    result = CliRunner().invoke(app, ["verify", str(store), "--jobs", "1"])
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1].startswith("6 clips in ")
+def test_the_verb(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verb(store, jobs=1)
+    assert capsys.readouterr().out.startswith("6 clips in 2 shards, ")
     flip(store / "shard-00000.tar", 0)
-    result = CliRunner().invoke(app, ["verify", str(store), "--jobs", "1"])
-    assert isinstance(result.exception, UserError)
+    with pytest.raises(UserError, match=r"shard-00000.tar: clip r0-0000: mp4 has a damaged header"):
+        verb(store, jobs=1)
+    assert "mp4 has a damaged header" in capsys.readouterr().err

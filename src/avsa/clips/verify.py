@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -58,7 +59,7 @@ def verify(root: Path, jobs: int = -1) -> Verified:
             bar.set_postfix(findings=len(total.findings), refresh=False)
             bar.update(result.clips)
         for finding in total.findings[:_SHOWN]:
-            bar.write(f"  {finding}")
+            bar.write(f"  {finding}", file=sys.stderr)
     if total.findings:
         raise UserError(
             f"{root} is damaged, {len(total.findings)} findings, the first: {total.findings[0]}; fetch it again "
