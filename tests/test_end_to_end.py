@@ -139,7 +139,8 @@ def test_training_logged_every_step_once(project: Path) -> None:
     ends = [IN_EPOCH, 2 * IN_EPOCH, 3 * IN_EPOCH]
     assert [step for step, _ in found["val/loss"]] == ends
     assert [step for step, _ in found["val/within_clip_v2a"]] == ends
-    assert [path.name for path in (project / "runs").iterdir()] == ["features"]  # what is done leaves no state
+    assert {path.name for path in (project / "runs").iterdir()} == {"features", "spool"}  # what is done leaves no state
+    assert not list((project / "runs" / "spool").iterdir())
 
 
 def test_the_curriculum_is_an_edge(project: Path) -> None:

@@ -134,6 +134,6 @@ def test_evidence_is_a_distribution_and_the_prior_where_there_is_nothing_to_hear
 
 def test_wrong_arguments_are_explained() -> None:
     with pytest.raises(UserError, match="4 channels"):
-        guess_order(torch.zeros(6, 100))
+        guess_order(torch.zeros(5, 100))
     with pytest.raises(UserError, match="'shotgun' is unknown"):
         beam(torch.zeros(4, 10), 0.0, 0.0, "shotgun")

@@ -73,15 +73,18 @@ def test_an_evaluation(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (old / "stale.png").write_bytes(b"of another code")
     run(measured)
     assert runs[1].run_id == runs[0].run_id
-    assert runs[1].last_step("train/") == 7
-    assert runs[1].last_step("avsa-bin/") == -1
+    metrics = runs[1].client.get_run(runs[1].run_id).data.metrics
+    assert not [name for name in metrics if name.startswith("avsa-bin/")]
+    trained = [name for name in metrics if name.startswith("train/")]
+    assert {m.step for name in trained for m in runs[1].client.get_metric_history(runs[1].run_id, name)} == {7}
     assert [path.name for path in (here / "evaluations").iterdir()] == [old.name]
     assert {path.name for path in old.iterdir()} == {"confusion.png", "results.json", "run.json"}
     assert {file.path for file in runs[1].client.list_artifacts(runs[1].run_id)} == {
-        "confusion.png", "config.yaml", "results.json",
+        "confusion.png", "config.yaml", "results.json", "traceback.txt",
     }  # fmt: skip
     assert runs[1].history("ucf101-1/4-crops-translator-audio/accuracy") == {0: 61.0}
-    assert not list((here / "runs").iterdir())
+    assert [path.name for path in (here / "runs").iterdir()] == ["spool"]
+    assert not list((here / "runs" / "spool").iterdir())
 
     # Under another name beside it; and a new run, as the first is over.
     run(measured, "mine")

@@ -73,6 +73,7 @@ def train(job: Job, report: Report) -> Outcome:
     state, log = job.folder / "step", job.folder.parents[1] / "log"
     orders = json.loads((job.folder.parents[1] / "orders").read_text())
     report.run(f"run-{job.folder.name}")
+    found = value(config.pretrain.temperature, config.model.translator.depth, job.seed)
     for step in range(int(state.read_text()) if state.exists() else 0, STEPS):
         order = orders.get(f"{job.name} {step}", orders.get("all", 0))
         with log.open("a") as file:
@@ -85,11 +86,8 @@ def train(job: Job, report: Report) -> Outcome:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(order)
         state.write_text(str(step + 1))
-        found = value(config.pretrain.temperature, config.model.translator.depth, job.seed)
         report((step + 1) * CLIPS, found * (step + 1) / STEPS)
-        if orders.get("patient"):
-            time.sleep(orders["patient"])  # until the search has decided
-        report.check()
+        report.hear()
     return Outcome([found], {"within-clip": (found, found - 1, found + 1)}, 0.01)
 
 

@@ -93,7 +93,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, zygote: Path) -> Project:
     folder = tmp_path_factory.mktemp("toy").resolve()
     who = {f"GIT_{role}_{what}": "toy@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
     env = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_", "GIT_"))}
-    project = Project(folder, zygote, {**env, **who, "DVC_NO_ANALYTICS": "1"})
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # its workers call dvc by name
+    project = Project(folder, zygote, {**env, **who, "DVC_NO_ANALYTICS": "1", "PATH": path})
     ask = f"{sys.executable} -S {HERE / 'zygote.py'} {zygote}"
     for name, content in toy_stage.FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

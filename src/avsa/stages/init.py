@@ -12,6 +12,7 @@ from avsa.config import Config
 from avsa.data.batch import Batch
 from avsa.data.loader import ClipLoader
 from avsa.data.views import Views
+from avsa.engine import distributed
 from avsa.models.checkpoint import save_network
 from avsa.models.network import AVSANetwork, build_network
 from avsa.resolve import Resolved
@@ -33,6 +34,7 @@ def run_init(resolved: Resolved, seed: int) -> None:
         UserError: no clip store or statistics, or the network cannot be written.
     """
     config = resolved.config
+    distributed.setup(config.engine)  # its threads decide the last bits
     out = paths.checkpoint("untrained", seed)
     with stage_run(resolved, "init", f"untrained-{seed}", arguments={"seed": seed}, writes=[out]) as run:
         network = build_network(network_spec(config.model, config.audio), seed)

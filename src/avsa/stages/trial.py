@@ -24,6 +24,7 @@ from avsa.models.network import build_network
 from avsa.resolve import fingerprint
 from avsa.stages import paths
 from avsa.stages.evaluate import measurement
+from avsa.stages.init import calibrate
 from avsa.stages.inputs import open_store
 from avsa.stages.job import Figure, Job
 from avsa.stages.pretrain import prepare
@@ -78,6 +79,7 @@ def train_runs(
     start = "untrained"
     if not paths.network(start, seed).exists():
         network = build_network(network_spec(config.model, config.audio), seed)
+        calibrate(network, config, seed)
         save_network(paths.network(start, seed), network, {"run": start, "seed": seed, "translated": False})
     for name in runs:
         if not paths.network(name, seed).exists():

@@ -15,6 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -59,18 +60,19 @@ class Pruned(SystemExit):
 
 
 class Report:
-    """A trial's line to the search."""
+    """A trial's line to the search: a pipe each way. With one for both, what a trial said last would be lost where it
+    ends before it has heard everything."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    def __init__(self, voice: Connection, ear: Connection) -> None:
+        self._voice, self._ear = voice, ear
 
     def run(self, run_id: str) -> None:
         """Say which MLflow run records the trial."""
-        self._connection.send(("run", run_id))
+        self._voice.send(("run", run_id))
 
     def __call__(self, spent: int, value: float) -> None:
         """Report the metric after so much of the budget; training goes on while the search thinks about it."""
-        self._connection.send(("report", (spent, value)))
+        self._voice.send(("report", (spent, value)))
 
     def check(self) -> None:
         """Between steps.
@@ -78,8 +80,21 @@ class Report:
         Raises:
             Pruned: the trial is to end here.
         """
-        if self._connection.poll() and self._connection.recv():
+        while self._ear.poll():
+            self.hear()
+
+    def hear(self) -> None:
+        """Wait for the answer to a report.
+
+        Raises:
+            Pruned: the trial is to end here.
+        """
+        if self._ear.recv():
             raise Pruned
+
+    def end(self, how: str, content: Any) -> None:
+        """The last word."""
+        self._voice.send((how, content))
 
 
 Objective = Callable[[Job, Report], Outcome]
@@ -91,9 +106,21 @@ class Running:
     """A trial's process as the search sees it."""
 
     process: BaseProcess
-    connection: Connection
+    ear: Connection
+    voice: Connection
     place: Place
     began: float
+
+    def answer(self, prune: bool) -> None:
+        """Say whether it is to end."""
+        with suppress(BrokenPipeError):  # it has ended
+            self.voice.send(prune)
+
+    def close(self) -> None:
+        """When it has ended."""
+        self.process.join(5)
+        self.ear.close()
+        self.voice.close()
 
 
 def server(preload: list[str]) -> multiprocessing.context.ForkServerContext:
@@ -110,14 +137,16 @@ def start(
     context: multiprocessing.context.ForkServerContext, objective: Objective, job: Job, place: Place, now: float
 ) -> Running:
     """Start a trial at a place."""
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_main, args=(theirs, objective, job, place), name=job.name)
+    our_ear, voice = context.Pipe(duplex=False)
+    ear, our_voice = context.Pipe(duplex=False)
+    process = context.Process(target=_main, args=(Report(voice, ear), objective, job, place), name=job.name)
     process.start()
-    theirs.close()
-    return Running(process, ours, place, now)
+    voice.close()
+    ear.close()
+    return Running(process, our_ear, our_voice, place, now)
 
 
-def _main(connection: Connection, objective: Objective, job: Job, place: Place) -> None:
+def _main(report: Report, objective: Objective, job: Job, place: Place) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches everybody: the search says what it means
     signal.signal(signal.SIGTERM, _stop)
     threading.Thread(target=_end_with_the_search, daemon=True).start()
@@ -128,7 +157,7 @@ def _main(connection: Connection, objective: Objective, job: Job, place: Place) 
     _write_to(job.folder / LOG)
     with (job.folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # held by a process of this trial that has not quite ended
-        connection.send(_ended(objective, job, Report(connection)))
+        report.end(*_ended(objective, job, report))
     sys.stderr.flush()
 
 

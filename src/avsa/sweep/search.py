@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -129,19 +130,16 @@ class Search:
 
     def _hear(self, trial: _Trial) -> None:
         over = not trial.process.process.is_alive()  # asked first: what it said before its end is heard below
-        try:
-            while trial.process.connection.poll():
-                kind, content = trial.process.connection.recv()
+        with suppress(EOFError):
+            while trial.process.ear.poll():
+                kind, content = trial.process.ear.recv()
                 if kind == "run":
                     trial.trial.set_user_attr("run_id", content)
                 elif kind == "report":
-                    if self._prune(trial, *content):
-                        trial.process.connection.send(True)
+                    trial.process.answer(self._prune(trial, *content))
                 else:
                     self._ended(trial, kind, content)
                     return
-        except (EOFError, OSError):
-            pass
         if over:
             self._ended(trial, "lost", trial.process.process.exitcode)
 
@@ -233,8 +231,7 @@ class Search:
 
     def _leave(self, trial: _Trial) -> None:
         self.running.pop(trial.process.place.number, None)
-        trial.process.process.join(5)
-        trial.process.connection.close()
+        trial.process.close()
 
 
 @dataclass
@@ -247,7 +244,7 @@ class _Trial:
 
     @property
     def ears(self) -> list[Any]:
-        return [self.process.connection, self.process.process.sentinel]
+        return [self.process.ear, self.process.process.sentinel]
 
 
 def _cause(exit_code: int) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,9 @@ def open_studies(
         search = optuna.load_study(storage=storage, study_name=plan.study)
         created = False
     if created:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            search.set_metric_names(list(plan.metrics))
         for key, value in {IDENTITY: own, PLAN: plan.model_dump(mode="json"), **about}.items():
             search.set_user_attr(key, value)
         enqueue(search, paper, PAPER, plan.seed)

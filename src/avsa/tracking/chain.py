@@ -73,7 +73,5 @@ class Chains:
             named = maker_in_cache(self.repo, self.root, step)
             if named and named not in found:
                 found = {named: RunFacts(named), **found}
-            self._runs[step] = [
-                {**run.plain(), **({"made": True} if run.id == named else {})} for run in found.values()
-            ]
+            self._runs[step] = [run.plain() for run in found.values()]
         return self._runs[step]
