@@ -257,8 +257,8 @@ def test_what_dvc_restores_leaves_runs_that_point_to_their_makers(project: Proje
     record_restored(project.folder, project.client, maker.info.experiment_id)  # of the checkout
     before = project.runs()
     (project.folder / "params.yaml").write_text("size: 3\nrate: 3\n")
-    project.dvc("repro")
-    assert len(project.runs()) == len(before)  # no process ran
+    said = project.dvc("repro")
+    assert len(project.runs()) == len(before), said  # no process ran
     stages = record_restored(project.folder, project.client, maker.info.experiment_id)
     assert sorted(stages) == ["report", "train@0"]
     (restored,) = [run for run in project.runs("train@0")[-1:] if RESTORED in run.data.tags]

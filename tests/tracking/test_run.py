@@ -213,4 +213,4 @@ def test_two_processes_of_one_run_have_journals_of_their_own(
         first.log({"a": 2.0}, step=2)
     assert first.history("a") == {1: 1.0, 2: 2.0}
     assert first.history("b") == {1: 2.0}
-    assert not list((Path("runs") / "spool").iterdir())
+    assert not list((Path("runs") / "spool").glob(f"{first.run_id}*"))
