@@ -45,7 +45,7 @@ def lay_out(config: Config, project: Path) -> torch.device:
         place.parent.mkdir(parents=True, exist_ok=True)
         if not place.is_symlink():
             place.symlink_to(project / place)
-    store = open_store(config)
+    store = open_store(config, "train")
     wanted = feature_settings(config.views, config.audio, store[0].sample_rate)
     own, theirs = paths.statistics(config), project / paths.statistics(config)
     own.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def lay_out(config: Config, project: Path) -> torch.device:
         with theirs.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # trials that need the same ones wait for the first
             if not theirs.exists():
-                compute_statistics(store, config.views, config.audio, 0, theirs)
+                compute_statistics(open_store(config, "train"), config.views, config.audio, 0, theirs)
     own.symlink_to(theirs)
     return distributed.setup(config.engine)
 
