@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from avsa.config import Store
 
 OPEN = 64  # shards are kept open
-CHUNK = 4 << 20
+CHUNK = 1 << 18  # bytes; what a larger one leaves in the heap counts in every worker
 
 
 class Address(str):

@@ -139,4 +139,5 @@ def _is(error: Exception, kinds: tuple[type[Exception] | str, ...]) -> bool:
 
 def _reason(error: Exception) -> str:
     """One line."""
-    return " ".join(str(error).split()) or type(error).__name__
+    silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return " ".join(str(error).split()) or silent
