@@ -255,13 +255,11 @@ def test_what_dvc_restores_leaves_runs_that_point_to_their_makers(project: Proje
     project.dvc("checkout", "-q")
     (maker,) = [run for run in project.runs("train@0") if run.data.tags.get("dvc.exp") == "aside"]
     record_restored(project.folder, project.client, maker.info.experiment_id)  # of the checkout
-    before = project.runs()
+    before = {run.info.run_id for run in project.runs()}
     (project.folder / "params.yaml").write_text("size: 3\nrate: 3\n")
-    said = project.dvc("repro")
-    assert len(project.runs()) == len(before), said  # no process ran
-    stages = record_restored(project.folder, project.client, maker.info.experiment_id)
-    assert sorted(stages) == ["report", "train@0"]
-    (restored,) = [run for run in project.runs("train@0")[-1:] if RESTORED in run.data.tags]
+    assert "'train@0' is cached - skipping run" in project.dvc("repro")  # the report may run: its outputs have no cache
+    record_restored(project.folder, project.client, maker.info.experiment_id)
+    (restored,) = [run for run in project.runs("train@0") if run.info.run_id not in before]
     assert restored.data.tags[RESTORED] == maker.info.run_id
     assert restored.data.tags["mlflow.parentRunId"] == maker.info.run_id
     assert outputs(restored) == outputs(maker)
