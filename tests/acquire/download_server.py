@@ -45,7 +45,14 @@ class Handler(BaseHTTPRequestHandler):
             behaviour = json.loads((self.folder / "behaviour.json").read_text()).get(name, {})
             if _seen[name] > behaviour.get("times", 10**9):
                 behaviour = {}
-        entry = {"id": name, "path": self.path, "host": self.headers["Host"], "bytes": 0, "status": 200}
+        entry = {
+            "id": name,
+            "path": self.path,
+            "host": self.headers["Host"],
+            "bytes": 0,
+            "status": 200,
+            "begun": time.time(),
+        }
         entry |= {key: self.headers[key] for key in ("Range", "User-Agent", "Cookie") if key in self.headers}
         try:
             self._answer(self.folder / path.lstrip("/"), behaviour, entry)

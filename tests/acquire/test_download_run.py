@@ -58,6 +58,7 @@ class Server:
     def asked(self, video: str = "") -> list[dict[str, Any]]:
         log = self.folder / "requests.jsonl"
         entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+        entries.sort(key=lambda entry: entry["begun"])  # each is written at its end
         return [entry for entry in entries if video in ("", entry["id"])]
 
 

@@ -249,7 +249,7 @@ class Deadly:
     source: str
     split: str
     name: str
-    deadly: bool = True
+    refused: None = None
 
     @property
     def video(self) -> Path:
@@ -265,7 +265,7 @@ class Endless(Deadly):
 
     @property
     def video(self) -> Path:
-        if sys._getframe(1).f_code.co_name == "_run":
+        if sys._getframe(1).f_globals["__name__"] == "avsa.clips.convert":
             while True:
                 time.sleep(60)
         return Path("bad.mp4")

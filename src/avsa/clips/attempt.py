@@ -30,9 +30,17 @@ def attempt(recording: Recording, config: Clips, work: Path, key: str) -> None:
     Raises:
         OSError: `work` cannot be written.
     """
-    tar, index = work / f"{key}.tar", work / f"{key}.json"
-    if not _finished(tar, index):
-        convert(recording, config, tar, index)
+    if not finished(work, key):
+        convert(recording, config, work / f"{key}.tar", work / f"{key}.json")
+
+
+def finished(work: Path, key: str) -> bool:
+    """Whether a try at the recording has come to its end, be it a refusal."""
+    try:
+        Index.model_validate_json((work / f"{key}.json").read_bytes())
+        return (work / f"{key}.tar").is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def give_up(recording: Recording, work: Path, key: str, reason: str) -> None:
@@ -47,11 +55,3 @@ def patience_of(recording: Recording, patience_s: float) -> int:
     """Whole seconds after which the conversion hangs."""
     size = sum(path.stat().st_size for path in (recording.video, recording.audio) if path and path.is_file())
     return int(patience_s + _PATIENCE_S_PER_MB * size / 1e6)
-
-
-def _finished(tar: Path, index: Path) -> bool:
-    try:
-        Index.model_validate_json(index.read_bytes())
-        return tar.is_file()
-    except (OSError, ValueError):
-        return False

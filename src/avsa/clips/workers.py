@@ -11,7 +11,7 @@ from pathlib import Path
 from joblib import Parallel, delayed, effective_n_jobs
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
-from avsa.clips.attempt import PATIENCE_S, attempt, give_up, patience_of, tidy
+from avsa.clips.attempt import PATIENCE_S, attempt, finished, give_up, patience_of, tidy
 from avsa.clips.recordings import Recording
 from avsa.config import Clips
 from avsa.errors import UserError
@@ -53,6 +53,8 @@ def convert_all(
 
 def _convert(recording: Recording, config: Clips, work: Path, key: str, patience_s: float | None) -> None:
     busy = work / f"{key}.busy"
+    if finished(work, key):
+        return
     guarded = patience_s is not None and threading.current_thread() is threading.main_thread()
     busy.touch()
     if patience_s is not None and guarded:
