@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,29 @@ def test_features_that_are_kept(project: Path, tmp_path: Path, monkeypatch: pyte
     (first, kept), (same, others) = losses(fresh=False), losses(fresh=True)
     assert first == same
     assert kept != others
+
+
+def test_an_interrupted_evaluation_goes_on(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+    class Killed(Recorded):
+        def log(self, metrics: Mapping[str, float], step: int) -> None:
+            super().log(metrics, step)
+            if step == 1:
+                raise KeyboardInterrupt
+
+    def one(run: Any) -> Job:
+        return replace(job(configured(inputs=["video"], lr=2e-3), tmp_path), run=run)
+
+    whole, killed, resumed = Recorded(), Killed(), Recorded()
+    ended = one(whole)
+    figures = list(evaluate_segmentation(ended, "segmentation"))
+    (state,) = ended.finished
+    shutil.rmtree(state)
+    with pytest.raises(KeyboardInterrupt):
+        list(evaluate_segmentation(one(killed), "segmentation"))
+    assert list(evaluate_segmentation(one(resumed), "segmentation")) == figures
+    assert resumed.metrics == whole.metrics[1:]
 
 
 def test_chosen_classes(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

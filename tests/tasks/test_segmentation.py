@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from avsa.data.labels import LabelledBatch
 from avsa.data.views import Views
 from avsa.errors import UserError
 from avsa.models.network import AVSANetwork, NetworkSpec, build_network
-from avsa.tasks.segmentation import IGNORE, Crops, build, conditioning, encode, predict, score, train
+from avsa.tasks.segmentation import IGNORE, Crops, Segmenter, build, conditioning, encode, predict, score, train
 
 VIEWS = config.Views(size=32, frames=2, audio_s=0.5, crops=2)
 AUDIO = config.Audio(kind="ambisonics", mels=16, window=256, hop=160)
@@ -192,6 +193,36 @@ def test_the_same_seed_gives_the_same_head(network: AVSANetwork, two_clips: Crop
     assert not equal(trained(2, ["video"]), first)
     torch.manual_seed(5)
     assert torch.equal(torch.rand(1), after)  # the global generator is as it was
+
+
+@pytest.mark.parametrize("inputs", [["video", "video+audio+context"], ["end-to-end"]])
+def test_interrupted_training_ends_where_an_undisturbed_one_does(
+    network: AVSANetwork, two_clips: Crops, inputs: list[SegmentationInput]
+) -> None:
+    chosen = SMALL.model_copy(update={"epochs": 4, "milestones": [2]})
+    epochs: list[int] = []
+
+    def steps(epoch: int) -> Iterator[Crops]:
+        yield two_clips
+        if epoch == 2 and 2 not in epochs:
+            epochs.append(epoch)
+            raise KeyboardInterrupt
+        epochs.append(epoch)
+        yield replace(two_clips, target_BHW=(two_clips.target_BHW + epoch) % CLASSES)
+
+    def begin() -> dict[SegmentationInput, Segmenter]:
+        return build(inputs, network, two_clips, CLASSES, chosen, seed=0)
+
+    kept: list[Any] = []
+    with pytest.raises(KeyboardInterrupt):
+        train(begin(), steps, chosen, keep=lambda state: kept.append(copy.deepcopy(state)))
+    resumed = begin()
+    train(resumed, steps, chosen, state=kept[-1])
+    assert epochs == [0, 1, 2, 2, 3]
+    undisturbed = begin()
+    train(undisturbed, steps, chosen)
+    for name in inputs:
+        assert equal(weights(resumed[name]), weights(undisturbed[name]))
 
 
 def test_ignored_pixels_teach_nothing(network: AVSANetwork, two_clips: Crops) -> None:

@@ -28,8 +28,8 @@ from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name: str | None = None) -> None:
     """Write ``results.json`` (records as the README describes them) and what the task draws; the run keeps both.
 
-    What an earlier evaluation of the same name left is replaced by a whole one only. An interrupted fine-tuning goes on
-    where it was, in the same run.
+    What an earlier evaluation of the same name left is replaced by a whole one only. An interrupted training goes on
+    where it was, in the same run; that of a linear head on frozen features starts again.
 
     Args:
         checkpoint: a pre-training run, or an encoder as :mod:`avsa.models.encoder` names them.
@@ -50,7 +50,7 @@ def run_evaluate(resolved: Resolved, checkpoint: str, task: str, seed: int, name
     device = distributed.setup(config.engine)
     encoder.to(device)
     state = None
-    if _fine_tunes(config, task):
+    if _trains_long(config, task):
         state = paths.state(fingerprint(checkpoint, identity(encoder), name, task, seed, config))
     own = None if is_encoder_name(checkpoint) else paths.network(checkpoint, seed)
     folder = paths.evaluation(name, task, seed)
@@ -111,9 +111,9 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(hidden, ignore_errors=True)
 
 
-def _fine_tunes(config: Config, task: str) -> bool:
-    """Whether the task trains the whole network: what is trained then goes on after an interruption."""
-    return task != "segmentation" and (not task.endswith("-bin") or config.evaluate.binary.train == "all")
+def _trains_long(config: Config, task: str) -> bool:
+    """Whether the task trains more than a linear head: what is trained then goes on after an interruption."""
+    return not task.endswith("-bin") or config.evaluate.binary.train == "all"
 
 
 def _encoder(name: str, seed: int) -> tuple[Encoder, str, dict[str, Any]]:

@@ -21,11 +21,15 @@ from avsa.data.dataset import Example
 from avsa.data.labels import Classes, LabelledBatch, LabelledExamples, read_classes
 from avsa.data.loader import Loader
 from avsa.data.views import PICTURE_MEAN, PICTURE_STD, Views, without_augmentation
+from avsa.engine import checkpoint
 from avsa.engine.precision import autocast
 from avsa.errors import UserError
+from avsa.models.encoder import identity
 from avsa.report.segments import Segmented, confusion_picture, segments_picture
+from avsa.resolve import fingerprint
+from avsa.stages import paths
 from avsa.stages.abilities import check_hearing, translates
-from avsa.stages.inputs import build_views, open_store
+from avsa.stages.inputs import build_views, digest, open_store
 from avsa.stages.job import Figure, Job
 from avsa.tasks.iou import Tally, class_iou, measure
 from avsa.tasks.segmentation import NEEDS, Crops, Segmenter, build, encode, predict, score, train
@@ -48,9 +52,9 @@ def evaluate_segmentation(job: Job, task: str) -> Iterator[Figure]:
     train_loader, test_loader = data.loader("train"), data.loader(data.measured)
     example = data.encode(data.some_clips("train", 1))
     segmenters = build(data.inputs, job.encoder, example, len(data.classes.names), chosen, job.seed)
-    train(segmenters, data.epochs(train_loader), chosen, partial(_log, job, task), data.precision)
+    _train(data, segmenters, train_loader, task)
     train_loader.close()
-    recordings = len({clip.source for clip in data.store(data.measured)})
+    recordings = int(data.store(data.measured).columns["source"].max()) + 1
     with data.precision():
         tallies = score(segmenters, data.crops(test_loader, 0, "test crops"), recordings, len(data.classes.names))
         shown = _shown(data, segmenters)
@@ -156,6 +160,24 @@ class _Data:
             return (kept[i] for i in tqdm(order, desc=progress, unit="batch", disable=None))
 
         return again
+
+
+def _train(
+    data: _Data, segmenters: dict[SegmentationInput, Segmenter], loader: Loader[LabelledBatch], task: str
+) -> None:
+    """Killed and started again, the training goes on after the last whole epoch."""
+    job, config = data.job, data.job.config
+    name = fingerprint(
+        *(identity(job.encoder), data.inputs, data.chosen, config.views, config.audio, job.seed),
+        *(data.store("train").digest, digest(paths.statistics(config)), data.classes.names, config.engine.precision),
+    )
+    folder = paths.state(name)
+    state = checkpoint.load(folder, name)
+    train(
+        segmenters, data.epochs(loader), data.chosen, partial(_log, job, task), data.precision, state,
+        lambda state: checkpoint.save({"fingerprint": name, **state}, folder),
+    )  # fmt: skip
+    job.finished.append(folder)
 
 
 def _check_memory(crops: Crops, steps: int, device: torch.device) -> None:

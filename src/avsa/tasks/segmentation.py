@@ -12,7 +12,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -153,10 +153,16 @@ def train(
     config: Segmentation,
     log: Callable[[Mapping[str, float], int], None] = lambda losses, epoch: None,
     precision: Precision = nullcontext,
+    state: Mapping[str, Any] | None = None,
+    keep: Callable[[dict[str, Any]], None] = lambda state: None,
 ) -> None:
     """Train every segmenter on the crops of each epoch by cross-entropy: Adam, learning rate × 0.1 at the milestones.
 
-    `log` gets each one's mean loss after every epoch; `precision` is the context of its forward passes.
+    Args:
+        log: gets each one's mean loss after every epoch.
+        precision: the context of its forward passes.
+        state: what `keep` got last in a training that was interrupted: this one goes on from there.
+        keep: gets the segmenters' and optimisers' state after every epoch.
 
     Raises:
         UserError: a loss is not finite.
@@ -165,7 +171,13 @@ def train(
         name: torch.optim.Adam(segmenter.parameters(), lr=config.lr, weight_decay=config.weight_decay, fused=True)
         for name, segmenter in segmenters.items()
     }
-    for epoch in range(config.epochs):
+    done = 0
+    if state:
+        done = state["epochs"]
+        for name, segmenter in segmenters.items():
+            segmenter.load_state_dict(state["segmenters"][name])
+            optimisers[name].load_state_dict(state["optimisers"][name])
+    for epoch in range(done, config.epochs):
         for group in (group for optimiser in optimisers.values() for group in optimiser.param_groups):
             group["lr"] = config.lr * 0.1 ** sum(epoch >= milestone for milestone in config.milestones)
         totals, steps = dict.fromkeys(segmenters, 0.0), 0
@@ -185,6 +197,9 @@ def train(
                 if not totals[name] < float("inf"):
                     raise UserError(f"segmentation from {name}: loss {loss.item()} in epoch {epoch}: lower the lr")
         log({name: total / max(steps, 1) for name, total in totals.items()}, epoch)
+        heads = {name: segmenter.state_dict() for name, segmenter in segmenters.items()}
+        moments = {name: optimiser.state_dict() for name, optimiser in optimisers.items()}
+        keep({"epochs": epoch + 1, "segmenters": heads, "optimisers": moments})
 
 
 @torch.no_grad()
