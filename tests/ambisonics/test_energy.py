@@ -132,6 +132,18 @@ def test_evidence_is_a_distribution_and_the_prior_where_there_is_nothing_to_hear
     assert channel_order_evidence(scene(0))[order] == probability
 
 
+@pytest.mark.parametrize("channels", [4, 6])
+@pytest.mark.parametrize("aac", [False, True])
+def test_evidence_of_what_is_no_sound_field_is_a_distribution(channels: int, aac: bool) -> None:
+    """Without W, or with copies of one signal, no order fits at all: likelihoods far below the smallest number."""
+    sound_CS = torch.randn(channels, 8192, generator=torch.Generator().manual_seed(0))
+    without_w = sound_CS * torch.tensor([0.0] + [1.0] * (channels - 1))[:, None]
+    for wrong_CS in (without_w, sound_CS[:1].expand(channels, -1), sound_CS.flip(0).cumsum(0) * 1e-20):
+        evidence = channel_order_evidence(wrong_CS, aac)
+        assert sum(evidence.values()) == pytest.approx(1)
+        assert min(evidence.values()) >= 0
+
+
 def test_wrong_arguments_are_explained() -> None:
     with pytest.raises(UserError, match="4 channels"):
         guess_order(torch.zeros(5, 100))

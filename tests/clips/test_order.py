@@ -98,6 +98,26 @@ def test_nothing_to_hear(tmp_path: Path) -> None:
     assert check_order(find_recordings(tmp_path), RATE)[2] == 0
 
 
+def test_what_is_no_sound_field_says_nothing_of_the_order(tmp_path: Path) -> None:
+    """Mono or stereo in four channels, in AAC too, and a field without W: the checks' business, whatever they sound
+    like; a folder of them stops nothing, and does not outvote the others."""
+    for seed in range(4):
+        left, right, nothing = noise(4, seed=seed), noise(4, seed=seed + 50), np.zeros(4 * RATE, np.float32)
+        for name, channels in (
+            ("mono", [left] * 4),
+            ("stereo", [left, right, left, right]),
+            ("padded", [left, right, nothing, nothing]),
+            ("no-w", [nothing, *scene(seed)[1:]]),
+        ):
+            write(tmp_path / f"{name}{seed}.flac", np.stack(channels))
+        write(tmp_path / f"aac{seed}.m4a", np.stack([left] * 4))
+    assert check_order(find_recordings(tmp_path), RATE)[2] == 0
+    for seed in range(3):
+        write(tmp_path / f"good{seed}.flac", scene(seed))
+    order, _, heard = check_order(find_recordings(tmp_path), RATE)
+    assert (order, heard) == ("acn-sn3d", 3)
+
+
 @needs_recordings
 @pytest.mark.parametrize("order", ["acn-sn3d", "fuma", "acn-n3d"])
 def test_real_recordings_in_any_order(tmp_path: Path, order: str) -> None:

@@ -132,7 +132,8 @@ def channel_order_evidence(sound_CS: Tensor, aac: bool = False) -> dict[str, flo
                 log_odds[order] += math.log(0.5 * _LEVEL_SPREAD / _ANY_SPREAD) - 0.5 * (level / _ANY_SPREAD) ** 2
             else:
                 log_odds[order] -= math.log1p(math.exp(-upright)) + 0.5 * (level / _LEVEL_SPREAD) ** 2
-    total = math.log(sum(math.exp(value) for value in log_odds.values()))
+    most = max(log_odds.values())  # what is no sound field, such as an empty W, is very unlikely in all of them
+    total = most + math.log(sum(math.exp(value - most) for value in log_odds.values()))
     return {order: math.exp(value - total) for order, value in log_odds.items()}
 
 

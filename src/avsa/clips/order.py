@@ -11,16 +11,19 @@ import math
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+import numpy as np
+
 from avsa.clips.ledger import RefusedError
 from avsa.clips.probe import open_stream
 from avsa.clips.recordings import Recording
-from avsa.clips.sound import decode_sound
+from avsa.clips.sound import Samples, decode_sound
 from avsa.errors import UserError
 
 _SAMPLE, _BUDGET, _FEWEST = 32, 128, 3  # recordings listened to: of a source, of all, and needed to stop
 _LISTEN_S = 30.0
 _CERTAIN = 0.999
 _ALIKE = 0.1  # recordings of a source share its microphone and places: even very many say no more than 1/this
+_EMPTY, _ONE_MORE = 1e-4, 0.05  # energy against the loudest channel's; share of a channel that is no copy of others
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,21 @@ def _listen(recording: Recording, sample_rate: int) -> tuple[dict[str, float], d
             media.close()
     except (RefusedError, OSError, ValueError):
         return None
-    if not sound_CS.any():
+    if not _is_field(sound_CS):
         return None
     evidence, prior = channel_order_evidence(torch.from_numpy(sound_CS), aac), order_prior(channels, aac)
     return prior, {order: math.log(max(evidence[order], 1e-12) / prior[order]) for order in prior}
+
+
+def _is_field(sound_CS: Samples) -> bool:
+    """Whether at least three signals are heard, one of them in the first channel.
+
+    Mono and stereo copied to four channels have the levels of one order or another, and the checks refuse them later.
+    """
+    covariance_CC = sound_CS.astype(np.float64) @ sound_CS.T
+    energy_C = np.diag(covariance_CC)
+    heard = energy_C > _EMPTY * energy_C.max(initial=0)
+    if heard.sum() < 3 or not heard[0]:
+        return False
+    level_C = np.sqrt(energy_C[heard])
+    return bool(np.linalg.eigvalsh(covariance_CC[np.ix_(heard, heard)] / np.outer(level_C, level_C))[-3] >= _ONE_MORE)
