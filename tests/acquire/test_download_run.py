@@ -305,6 +305,7 @@ from avsa.acquire.youtube.download import download
 from avsa.acquire.youtube.lists import read_lists
 from avsa.config import Download
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 lists, raw, config = sys.argv[1:]
 download(read_lists(Path(lists)), Path(raw), Download.model_validate_json(config))
 """
