@@ -31,6 +31,7 @@ ALLOWED = {
     "engine": BASE,
     "tasks": BASE | {"geometry", "ambisonics", "features", "data", "models", "losses"},
     "tracking": BASE | {"resolve"},
+    "doctor": BASE | {"tracking"},
     "sweep": BASE | {"resolve", "tracking", "stages"},
     "report": BASE | {"geometry", "ambisonics", "features", "clips", "data"},
     "verbs": BASE | {"resolve", "stages", "sweep"},
@@ -40,10 +41,10 @@ ALLOWED = {
 """Stages may import every room but the command line."""
 
 TOOLS = {
-    "av": {"acquire", "clips", "data", "report"},
-    "mlflow": {"tracking", "sweep"},
+    "av": {"acquire", "clips", "data", "report", "doctor"},
+    "mlflow": {"tracking", "sweep", "doctor"},
     "optuna": {"sweep"},
-    "dvc": {"tracking", "stages"},
+    "dvc": {"tracking", "stages", "doctor"},
 }
 LAZY = {"mlflow", "optuna", "dvc"}  # inside functions only
 

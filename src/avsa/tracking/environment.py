@@ -23,7 +23,7 @@ WRITTEN = ("dvc.lock", "reports")
 
 def code_version(folder: Path | None = None) -> dict[str, str]:
     """Tags ``git.commit`` and ``git.dirty``, whether files that it holds differ from it, but for what the pipeline
-    writes; none outside of a repository."""
+    writes; outside of a repository what a container image says of itself, or nothing."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
@@ -34,7 +34,8 @@ def code_version(folder: Path | None = None) -> dict[str, str]:
         changed = git("status", "--porcelain", "-uno", "--", ":(top)", *others)
         return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed))}
     except (OSError, subprocess.CalledProcessError):
-        return {}
+        image = os.environ.get("AVSA_COMMIT")  # as git describe --dirty has it
+        return {"git.commit": image.removesuffix("-dirty"), "git.dirty": str(image.endswith("-dirty"))} if image else {}
 
 
 def experiment_tags() -> dict[str, str]:
@@ -55,7 +56,7 @@ def environment() -> dict[str, str]:
         with suppress(metadata.PackageNotFoundError):
             tags[f"env.{package}"] = metadata.version(package)
     with suppress(OSError):
-        tags["env.lock"] = hashlib.md5(_lock().read_bytes(), usedforsecurity=False).hexdigest()
+        tags["env.lock"] = hashlib.md5(lock_file().read_bytes(), usedforsecurity=False).hexdigest()
     with suppress(OSError):
         tags["env.driver"] = Path("/proc/driver/nvidia/version").read_text().splitlines()[0]
     torch = sys.modules.get("torch")  # a stage without it need not wait for its import
@@ -75,7 +76,7 @@ def source_tags() -> dict[str, str]:
     return tags
 
 
-def _lock() -> Path:
+def lock_file() -> Path:
     """The lock of the project folder, else of the sources that run (an experiment's copy, an editable install)."""
     return LOCK if LOCK.exists() else Path(__file__).parents[3] / LOCK
 

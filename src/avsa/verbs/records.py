@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from avsa.errors import UserError
 from avsa.verbs.options import Base, Params, Seed, Set, resolved
 
 
@@ -30,17 +29,32 @@ def lineage(
 def doctor(
     runs: Annotated[bool, typer.Option("--runs", help="End runs that nobody ended, send what waits.")] = False,
     silent: Annotated[float, typer.Option(metavar="MINUTES", help="Elsewhere, a run so long silent is dead.")] = 15.0,
+    container: Annotated[
+        str | None,
+        typer.Option(metavar="IMAGE", help="Look at containers, too: an image, or docker/ for its MLproject's."),
+    ] = None,
+    docker_args: Annotated[
+        list[str] | None, typer.Option("-A", "--docker-args", metavar="NAME=VALUE", help="As of mlflow run: gpus=all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Findings as JSON.")] = False,
     params: Params = None,
     base: Base = None,
     set_: Set = None,
 ) -> None:
-    """Look for what is wrong with the records of this project, and mend it."""
-    from avsa.stages.lineage import run_doctor_runs
+    """Look for what could stop a run before there is one, and say how to mend it; exit code 1 where there is a problem.
 
-    if not runs:
-        raise UserError("say what to look at: avsa doctor --runs")
-    for line in run_doctor_runs(resolved(params, base, set_), silent * 60):
-        typer.echo(line)
+    With --runs: look at the runs that there are."""
+    config = resolved(params, base, set_)
+    if runs:
+        from avsa.stages.lineage import run_doctor_runs
+
+        for line in run_doctor_runs(config, silent * 60):
+            typer.echo(line)
+        return
+    from avsa.stages.doctor import run_doctor
+
+    if not run_doctor(config, container, docker_args or [], as_json, typer.echo):
+        raise typer.Exit(1)
 
 
 def register(
