@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SQLITE, JOURNAL = "sqlite:///", "journal:"
 FORMS = f"{SQLITE}FILE, {JOURNAL}FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
 CONNECT_S = 10
+LOCK = 0x61767361  # PostgreSQL's advisory lock while tables are made: two who make them at once fail
 
 
 def folder(study: str) -> Path:
@@ -74,7 +75,7 @@ def _connect(url: str, path: Path | None) -> BaseStorage:
     import optuna
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
-    from sqlalchemy import event
+    from sqlalchemy import NullPool, create_engine, event, text
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if path is not None and url.startswith(JOURNAL):
@@ -88,8 +89,11 @@ def _connect(url: str, path: Path | None) -> BaseStorage:
         event.listen(storage.engine, "connect", _write_ahead)
         storage.engine.dispose()  # connections from here on are the listener's
         return storage
-    engine = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
-    return RDBStorage(url.replace("postgresql://", "postgresql+psycopg2://", 1), engine_kwargs=engine)
+    url = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+    engine: dict[str, Any] = {"connect_args": {"connect_timeout": CONNECT_S}, "pool_pre_ping": True}
+    with create_engine(url, **engine, poolclass=NullPool).connect() as connection:
+        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": LOCK})  # until it is closed
+        return RDBStorage(url, engine_kwargs=engine)
 
 
 def _write_ahead(connection: Any, record: object) -> None:
