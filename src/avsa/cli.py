@@ -11,7 +11,7 @@ import typer
 
 from avsa.errors import UserError
 from avsa.resolve import resolve
-from avsa.verbs import records, search
+from avsa.verbs import pipeline, records, search
 from avsa.verbs.options import Base, Jobs, Params, Seed, Set, app
 from avsa.verbs.options import resolved as _resolve
 
@@ -204,7 +204,7 @@ def inspect(
     typer.echo(run_inspect(_resolve(params, base, set_).config, source, output, order, raw))
 
 
-for verb in (*records.VERBS, *search.VERBS):
+for verb in (*pipeline.VERBS, *records.VERBS, *search.VERBS):
     app.command()(verb)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,6 +37,7 @@ __all__ = ["RUN_FILE", "Run", "Silent", "read_run_file", "stage_run", "tracking_
 T = TypeVar("T")
 SPOOL = Path("runs/spool")
 PROCESS, PARENT = "avsa.process", "mlflow.parentRunId"
+GENERATED = re.compile(r"[a-z]+-[a-z]+-\d+")  # names that MLflow gives, such as bold-owl-12
 KILLED_WAIT_S = 10.0  # who sends SIGTERM sends SIGKILL soon
 
 
@@ -125,17 +127,26 @@ def _open(
     tags = {"avsa.stage": stage, PROCESS: json.dumps(process), **source_tags(), **code_version(), **experiment_tags()}
     launched = os.environ.pop("MLFLOW_RUN_ID", None)  # by `mlflow run`, of one stage or of a whole pipeline
     again = _remembered(client, remembered, uri) if remembered else None
+    full_name = run_name(name, resolved, tags)
+    fresh = again is None
     if launched and "DVC_STAGE" in os.environ:
         tags[PARENT] = launched
-    elif launched and not again:
-        again = launched
+    elif launched and again:
+        if launched != again:
+            client.set_tag(launched, PARENT, again)  # it stays empty: what it was launched for goes on in the other
+    elif launched:
+        again, known = launched, client.get_run(launched)
+        fresh = not known.data.metrics
+        tags = {tag: tags[tag] for tag in tags if not (tag.startswith("mlflow.") and tag in known.data.tags)}  # project
+        if GENERATED.fullmatch(known.info.run_name or ""):
+            client.update_run(again, name=full_name)
     if again:
         client.update_run(again, "RUNNING")
         known = client.get_run(again)
     else:
-        known = client.create_run(store.experiment_id, tags=tags, run_name=run_name(name, resolved, tags))
+        known = client.create_run(store.experiment_id, tags=tags, run_name=full_name)
     run_id = known.info.run_id
-    journal, whole = _journal(run_id, process, fresh=again is None)
+    journal, whole = _journal(run_id, process, fresh)
     sender = Sender(journal, client)
     run = Run(run_id, uri, client, known.info.experiment_id, journal, sender, whole, last_steps(known))
     run.tags({**tags, **environment()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,19 @@ app = typer.Typer(
 
 Params = Annotated[Path | None, typer.Option("--params", help="The file that chooses; params.yaml by default.")]
 Base = Annotated[str | None, typer.Option("--base", help="An overlay in place of the one params.yaml names.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=VALUE", help="Change one value; may be repeated.")]
+
+
+def _one_by_one(items: list[str] | None) -> list[str]:
+    """``"a.b=1 c.d=[2, 3]"`` holds two: launchers such as MLflow's projects pass one argument."""
+    return [one for item in items or () for one in re.split(r"\s+(?=[\w.-]+=)", item.strip()) if one]
+
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="A.B=VALUE", callback=_one_by_one, help="Change a value; may be repeated, or hold several."
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of weights, sampling and heads.")]
 
 
