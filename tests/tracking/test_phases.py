@@ -124,8 +124,10 @@ def test_names_tell_runs_apart(tmp_path: Path) -> None:
     assert run_name("avsa-0", resolve(), {**commit, "git.dirty": "False"}) == "avsa-0 @0123456"
     assert run_name("avsa-0", resolved, commit) == "avsa-0 mels=64 temperature=0.1 @0123456+"
     assert run_name("avsa-0", resolved, {**commit, "dvc.exp": "puffy-sloth"}).endswith(" @puffy-sloth")
-    phases = resolve(overrides=["pretrain.runs.avsa=[{objective: avsa, epochs: 1}]"])
-    assert run_name("avsa-0", phases, {}) == "avsa-0 avsa=..."
+    phases = resolve(overrides=["pretrain.runs.avsa=[{objective: hard-only, epochs: 3}, {objective: avsa, epochs: 5}]"])
+    assert run_name("avsa-0", phases, {}) == "avsa-0 avsa=hard-only*3+avsa*5"
+    assert run_name("avsa-avsa-bin-0", phases, {}) == "avsa-avsa-bin-0 avsa=hard-only*3+avsa*5"
+    assert run_name("avc-0", phases, {}) == run_name("synth", phases, {}).replace("synth", "avc-0") == "avc-0"
     many = resolve(overrides=["audio.mels=64", "audio.hop=160", "views.size=48", "views.frames=4"])
     assert run_name("avsa-0", many, {}) == "avsa-0"
 
