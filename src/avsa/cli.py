@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import sys
 from pathlib import Path
@@ -215,6 +216,7 @@ def main() -> None:
     under ``--debug``. SIGTERM ends a verb as an exception does, so that its run is recorded as killed; training, which
     saves first, handles it itself.
     """
+    sys.argv[1:] = map(_unquoted, sys.argv[1:])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -226,6 +228,15 @@ def main() -> None:
             raise
         typer.secho(f"avsa: {_one_line(error)}", fg=typer.colors.RED, err=True)
         raise SystemExit(2) from None
+
+
+def _unquoted(argument: str) -> str:
+    """Without the quotes for a shell that then is not there: MLflow's Kubernetes backend sends such arguments."""
+    try:
+        words = shlex.split(argument)
+    except ValueError:
+        return argument
+    return words[0] if argument[:1] == "'" and len(words) == 1 and shlex.quote(words[0]) == argument else argument
 
 
 def _terminate(number: int, frame: object) -> NoReturn:
