@@ -98,8 +98,8 @@ def test_the_videos_of_a_group_show_one_thing_in_one_place(rendered: Path) -> No
         mean: npt.NDArray[np.floating] = np.median(frame, axis=1)  # each row's: things are small
         return mean
 
-    same = [np.abs(hue(f"{c}/v_{c}_g01_c01.avi") - hue(f"{c}/v_{c}_g01_c02.avi")).mean() for c in ("Rise", "Nod")]
-    other = [np.abs(hue(f"{c}/v_{c}_g01_c01.avi") - hue(f"{c}/v_{c}_g02_c01.avi")).mean() for c in ("Rise", "Nod")]
+    same = [np.abs(hue(f"{c}/v_{c}_g01_c01.avi") - hue(f"{c}/v_{c}_g01_c02.avi")).mean() for c in ("Rise", "Sink")]
+    other = [np.abs(hue(f"{c}/v_{c}_g01_c01.avi") - hue(f"{c}/v_{c}_g02_c01.avi")).mean() for c in ("Rise", "Sink")]
     assert max(same) < min(other)
 
 
@@ -183,7 +183,7 @@ def test_only_what_was_rendered_is_deleted(tmp_path: Path) -> None:
     render_motion(TINY, tmp_path, jobs=1)
     folder = tmp_path / "ucf101"
     kept = [folder / "UCF-101.rar", folder / "notes.txt", folder / ".DS_Store"]
-    left = folder / "UCF-101" / "Nod" / ".v_Nod_g03_c02.avi.part"  # by an interrupted rendering
+    left = folder / "UCF-101" / "Sink" / ".v_Sink_g03_c02.avi.part"  # by an interrupted rendering
     for path in (*kept, left):
         path.write_text("x")
     render_motion(TINY.model_copy(update=SMALLER), tmp_path, jobs=1)
@@ -194,7 +194,7 @@ def test_only_what_was_rendered_is_deleted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", '{"seed": 0, ', "[]", '{"colour": 1}'])
 def test_a_damaged_record_is_one_line(tmp_path: Path, text: str) -> None:
-    video = tmp_path / "ucf101" / "UCF-101" / "Nod" / "v_Nod_g01_c01.avi"
+    video = tmp_path / "ucf101" / "UCF-101" / "Sink" / "v_Sink_g01_c01.avi"
     video.parent.mkdir(parents=True)
     video.touch()
     (tmp_path / "ucf101" / MADE_BY).write_text(text)
@@ -213,10 +213,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 def test_the_thing_is_where_its_track_says() -> None:
     """With and without the thing: the pixels that differ lie about (right, up), within the radius."""
     look = draw_look(np.random.default_rng(3), 0, 2)
-    start = Start(right=0.8, up=0.3, angle=0.1, size=0.2, shaken=0.0, nodded=0.5, swung=0.2, pulsed=0.0, rate=0.5)
+    start = Start(right=0.8, up=0.3, angle=0.1, size=0.2, rate=0.5)
     height, width, time_T = 96, 128, np.array([0.0])
-    here = draw_film("shake", look, start, height, width, time_T)[0].astype(int)
-    away = draw_film("shake", look, start._replace(right=0.1, up=0.9), height, width, time_T)[0].astype(int)
+    here = draw_film("drift_right", look, start, height, width, time_T)[0].astype(int)
+    away = draw_film("drift_right", look, start._replace(right=0.1, up=0.9), height, width, time_T)[0].astype(int)
     rows, columns = np.nonzero(np.abs(here - away).sum(-1) > 60)
     right, up = (2 * columns + 1 - width) / height, (height - 1 - 2 * rows) / height
     expected = (2 * 0.7 * 0.8 - 0.7, 2 * 0.7 * 0.3 - 0.7)

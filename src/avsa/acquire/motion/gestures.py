@@ -1,8 +1,8 @@
 """The actions: how a thing's place, angle and size change.
 
 Lengths are in half picture heights, x to the right and y up from the middle; angles in radians, anticlockwise. Place,
-angle and size have the same distribution at any time of any action: what drifts or grows begins anew at the other end,
-and what another action would swing to and fro stands still somewhere on its way.
+angle and size have the same distribution at any time of any action: what drifts or grows begins anew at the other end.
+All change evenly, so that half a second shows which action it is; what goes to and fro would look like a drift there.
 """
 
 from dataclasses import dataclass
@@ -14,21 +14,16 @@ from avsa.acquire.synth.rhythm import Array
 
 REACH = 0.7  # the middle of a thing's way lies within ± this, across and up
 RADIUS = (0.3, 0.8)
-SHAKE, SWING, PULSE = 0.2, 0.8, 0.3  # amplitudes: of place, of angle, of the size's logarithm
 
 
 @dataclass(frozen=True)
 class Gesture:
-    """What changes; 1 or −1 says which way, 0 that it does not."""
+    """What changes, evenly; 1 or −1 says which way, 0 that it does not."""
 
-    right: int = 0  # evenly, 0.7 to 1.2 per second
+    right: int = 0  # 0.7 to 1.2 per second
     up: int = 0
-    spin: int = 0  # evenly, 2 to 4 per second
+    spin: int = 0  # 2 to 4 per second
     zoom: int = 0  # the size, by e^0.7 to e^1.1 in a second
-    shake: int = 0  # to and fro, 1.4 to 2.4 times a second: across,
-    nod: int = 0  # up and down,
-    swing: int = 0  # in angle,
-    pulse: int = 0  # in size
 
 
 ACTIONS = {
@@ -40,10 +35,6 @@ ACTIONS = {
     "spin_right": Gesture(spin=-1),
     "approach": Gesture(zoom=1),
     "recede": Gesture(zoom=-1),
-    "shake": Gesture(shake=1),
-    "nod": Gesture(nod=1),
-    "swing": Gesture(swing=1),
-    "pulse": Gesture(pulse=1),
 }
 
 
@@ -54,10 +45,6 @@ class Start(NamedTuple):
     up: float
     angle: float
     size: float
-    shaken: float  # where it is in each way to and fro, in turns
-    nodded: float
-    swung: float
-    pulsed: float
     rate: float
 
 
@@ -80,15 +67,9 @@ def track(gesture: Gesture, start: Start, time_T: Array) -> Track:
         along_T: Array = (2 * REACH * begin + sense * way_T) % (2 * REACH) - REACH
         return along_T
 
-    def wave(phase: float, moves: int) -> Array:
-        swung_T: Array = np.sin(2 * np.pi * (phase + moves * (1.4 + start.rate) * time_T))
-        return swung_T
-
     return Track(
-        place(start.right, gesture.right) + SHAKE * wave(start.shaken, gesture.shake),
-        place(start.up, gesture.up) + SHAKE * wave(start.nodded, gesture.nod),
-        2 * np.pi * start.angle + gesture.spin * turned_T + SWING * wave(start.swung, gesture.swing),
-        np.exp(
-            low + (high - low) * ((start.size + gesture.zoom * grown_T) % 1) + PULSE * wave(start.pulsed, gesture.pulse)
-        ),
+        place(start.right, gesture.right),
+        place(start.up, gesture.up),
+        2 * np.pi * start.angle + gesture.spin * turned_T,
+        np.exp(low + (high - low) * ((start.size + gesture.zoom * grown_T) % 1)),
     )
