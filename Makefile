@@ -1,4 +1,4 @@
-# make demo · test · ui · study · row · smoke · lint · bench · lock     (PYTHON=... names another Python 3.11)
+# make demo · test · ui · study · row · smoke · lint · bench · lock · image     (PYTHON=... names another Python 3.11)
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +10,7 @@ export GIT_AUTHOR_EMAIL ?= $(or $(shell git config user.email),avsa@localhost)
 export GIT_COMMITTER_NAME ?= $(GIT_AUTHOR_NAME)
 export GIT_COMMITTER_EMAIL ?= $(GIT_AUTHOR_EMAIL)
 
-.PHONY: demo study row smoke test lint ui bench lock
+.PHONY: demo study row smoke test lint ui bench lock image
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stages that are not up to date
@@ -39,7 +39,7 @@ name-a-row:
 WHERE ?= --temp
 smoke: .venv/installed  ## the whole pipeline at its smallest scale: it runs, its figures mean nothing
 	$(BIN)/dvc exp run $(WHERE) -S base=configs/smoke.yaml -S 'pipeline.after_avc=[avsa]' \
-	  -S 'pipeline.checkpoints=[untrained,avsa]'
+	  -S 'pipeline.checkpoints=[avsa]'
 
 test: .venv/installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc)
@@ -61,6 +61,14 @@ bench: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+docker/MLproject: MLproject docker/docker_env.yaml  ## the same entry points in a container
+	cat docker/docker_env.yaml > $@
+	sed '/^#/d' MLproject >> $@
+
+image:  ## the container image avsa, of this checkout
+	docker build -f docker/Dockerfile -t avsa --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
+	  --build-arg LOCK_MD5=$$(md5sum requirements.lock | cut -d' ' -f1) $(BUILD) .
 
 lock:  ## renew requirements.lock from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --no-header --no-annotate -o requirements.lock
