@@ -22,6 +22,8 @@ class FlakyStore:
     """Keeps metrics as the SQL store does: equal rows once. Fails as it is told to."""
 
     def __init__(self) -> None:
+        self.files: list[str] = []
+        self.files_away = False
         self.rows: list[tuple[str, int, int, float]] = []
         self.requests: list[int] = []
         self.away = False
@@ -42,6 +44,15 @@ class FlakyStore:
             if self.stores_then_breaks:
                 self.stores_then_breaks -= 1
                 raise MlflowException("API request to http://x failed with exception Connection reset by peer")
+
+    def log_artifact(self, run_id: str, path: str, folder: str | None = None) -> None:
+        if self.away or self.files_away:
+            raise MlflowException("API request to http://s3 failed with exception Connection refused")
+        self.files.append(Path(path).name)
+
+    def get_run(self, run_id: str) -> None:
+        if self.away:
+            raise MlflowException("API request to http://x failed with exception Connection refused")
 
 
 def metrics(step: int, **values: float) -> dict[str, Any]:
@@ -109,6 +120,50 @@ def test_an_entry_that_the_store_refuses_does_not_block_the_others(
     assert sender.settle(20)
     assert [row[1] for row in store.rows] == [1, 3]
     assert "the tracking store refuses metrics: no such name" in capfd.readouterr().err
+
+
+def test_files_whose_store_is_away_let_the_rest_pass(
+    store: FlakyStore, journal: Journal, sender: Sender, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def keep(name: str) -> None:
+        (tmp_path / name).write_text(name)
+        journal.append({"run": "r", "kind": "artifact", "file": journal.keep(tmp_path / name), "folder": None})
+
+    store.files_away = True
+    keep("a")
+    journal.append(metrics(1))
+    keep("b")
+    journal.append(metrics(2))
+    assert not sender.settle(1.5)
+    assert [row[1] for row in store.rows] == [1, 2]
+    assert store.files == []
+    assert journal.waiting == 2
+    said = capfd.readouterr().err
+    assert said.count("the artifact store is away") == 1  # once, not for every file and attempt
+    assert "the tracking store is away" not in said
+
+    sender.close()  # and it does not matter who sends them
+    journal.close(delete=False)
+    again = Journal(journal.folder)
+    assert [Path(entry["file"]).name for entry in again.late] == ["a", "b"]
+    store.files_away = False
+    second = Sender(again, cast(MlflowClient, store))
+    again.append(metrics(3))
+    assert second.settle(20)
+    second.close()
+    assert store.files == ["a", "b"]
+    assert not list((tmp_path / "files").iterdir())
+    assert "the artifact store is back, and has all files" in capfd.readouterr().err
+
+    store.away = store.files_away = True  # both: nothing passes, the order stays
+    third = Sender(again, cast(MlflowClient, store))
+    (tmp_path / "c").write_text("c")
+    again.append({"run": "r", "kind": "artifact", "file": again.keep(tmp_path / "c"), "folder": None})
+    again.append(metrics(4))
+    assert not third.settle(0.5)
+    assert not again.late
+    assert "the tracking store is away" in capfd.readouterr().err
+    third.close()
 
 
 def test_a_killed_senders_rest_is_sent_by_the_next(store: FlakyStore, journal: Journal, sender: Sender) -> None:

@@ -1,8 +1,8 @@
 """What is recorded waits on disk until the tracking store has it: a store that is away stops nothing and loses nothing.
 
 A folder per run: ``journal.jsonl``, an entry a line in the order of recording; ``sent``, how many bytes of it the store
-has; ``files``, copies of artifacts; ``owner.json``, whose it is. A kill at any moment leaves whole entries: a last line
-that was cut off is as if it had never been recorded.
+has; ``late.json``, what of them it still waits for while others go on; ``files``, copies of artifacts; ``owner.json``,
+whose it is. A kill at any moment leaves whole entries: a last line that was cut off is as if it were never recorded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 Entry = dict[str, Any]
 """``kind``, ``run`` (the id of the run that it is about) and what the kind needs."""
 
-JOURNAL, SENT, FILES, OWNER = "journal.jsonl", "sent", "files", "owner.json"
+JOURNAL, SENT, LATE, FILES, OWNER = "journal.jsonl", "sent", "late.json", "files", "owner.json"
 
 
 class Journal:
@@ -38,6 +38,8 @@ class Journal:
         self._file.seek(0, os.SEEK_END)
         self._end = self._file.tell()
         self._sent = min(int((folder / SENT).read_text() or 0), self._end) if (folder / SENT).exists() else 0
+        late = folder / LATE
+        self.late: list[Entry] = json.loads(late.read_text(encoding="utf-8")) if late.exists() else []
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
 
@@ -76,14 +78,14 @@ class Journal:
             os.fsync(self._file.fileno())
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for an entry to send; whether there is one."""
+        """Wait for an entry to send that was not set aside; whether there is one."""
         with self._lock:
-            return bool(self.waiting) or self._arrived.wait(timeout_s)
+            return self._end > self._sent or (self._arrived.wait(timeout_s) and self._end > self._sent)
 
     @property
     def waiting(self) -> int:
-        """Bytes that the store does not have yet."""
-        return self._end - self._sent
+        """Bytes that the store does not have yet; entries that were set aside count for one."""
+        return self._end - self._sent + len(self.late)
 
     def unsent(self, most: int) -> Iterator[tuple[Entry, int]]:
         """Up to ``most`` bytes of entries that the store does not have, oldest first (one entry at least), each with
@@ -101,11 +103,24 @@ class Journal:
             yield json.loads(line), position
 
     def mark(self, position: int) -> None:
-        """The store has everything before ``position``."""
+        """The store has everything before ``position``, but for what was set aside."""
         self._sent = position
-        temporary = self.folder / f"{SENT}.tmp"
-        temporary.write_text(str(position))
-        os.replace(temporary, self.folder / SENT)
+        self._write(SENT, str(position))
+
+    def set_aside(self, entry: Entry) -> None:
+        """Let the entries behind this one pass it."""
+        self.late.append(entry)
+        self._write(LATE, json.dumps(self.late))
+
+    def settle_first_late(self) -> None:
+        """The store has the first of those that were set aside, or never will."""
+        self.late.pop(0)
+        self._write(LATE, json.dumps(self.late))
+
+    def _write(self, name: str, content: str) -> None:
+        temporary = self.folder / f"{name}.tmp"
+        temporary.write_text(content, encoding="utf-8")
+        os.replace(temporary, self.folder / name)
 
     def entries(self) -> Iterator[Entry]:
         """Everything that this folder saw recorded, sent or not."""

@@ -201,7 +201,7 @@ def _close(run: Run, status: str, wait_s: float) -> None:
     run.sender.close()
     if not settled:
         where = run.journal.folder
-        _warn(f"the tracking store is away: the rest of run {run.run_id} waits in {where}; send it: avsa doctor --runs")
+        _warn(f"not all is stored: the rest of run {run.run_id} waits in {where}; send it: avsa doctor --runs")
     run.journal.close(delete=settled and status != "KILLED")  # a killed run may go on
 
 

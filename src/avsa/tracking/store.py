@@ -45,8 +45,10 @@ def project_folder(folder: Path | None = None) -> Path:
 
 
 def tracking_uri(chosen: str, root: Path | None = None) -> str:
-    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder; a SQLite path is made absolute."""
+    """``chosen``, else ``MLFLOW_TRACKING_URI``, else SQLite in the project folder; a SQLite path is made absolute, and
+    PostgreSQL gets the driver that is installed (SQLAlchemy would take another one)."""
     uri = chosen or os.environ.get("MLFLOW_TRACKING_URI") or f"{SQLITE}mlflow.db"
+    uri = uri.replace("postgresql://", "postgresql+psycopg2://", 1) if uri.startswith("postgresql://") else uri
     return f"{SQLITE}{project_folder(root) / uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else uri
 
 
