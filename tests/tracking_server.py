@@ -9,8 +9,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+
+import psycopg2
+import pytest
+from object_gateway import Gateway
+from object_store import KEYS, ObjectStore, object_store
 
 
 class TrackingServer:
@@ -32,7 +39,7 @@ class TrackingServer:
 
     def start(self) -> None:
         """Return when it answers."""
-        env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+        env = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AWS_"))}
         command = [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), "--workers", "1"]
         for name, value in (("backend-store-uri", f"sqlite:///{self.folder}/server.db"), ("artifacts-destination", "")):
             if not any(option in (f"--{name}", "--no-serve-artifacts") for option in self.options):
@@ -70,3 +77,43 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.1)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A tracking server whose artifacts lie in an S3 bucket, both on this machine."""
+
+    uri: str  # by a name that it allows
+    refused_uri: str  # by one that it does not
+    server: TrackingServer
+    objects: ObjectStore
+    gateway: Gateway  # between the server and its objects
+    postgresql: bool  # else SQLite, where there is none
+
+
+@pytest.fixture(scope="session")
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """One for all tests of a process: it takes half a minute to start."""
+    folder = tmp_path_factory.mktemp("served")
+    database = f"sqlite:///{folder}/server.db"
+    with suppress(pytest.skip.Exception):
+        url = str(request.getfixturevalue("postgresql"))
+        connection = psycopg2.connect(url)
+        connection.autocommit = True
+        connection.cursor().execute("CREATE DATABASE tracking")
+        connection.close()
+        database = url.replace("postgresql://", "postgresql+psycopg2://").rpartition("/")[0] + "/tracking"
+    with object_store() as objects:
+        objects.client().create_bucket(Bucket="mlflow")
+        gateway = Gateway(objects.port)
+        nowhere = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
+        keys = {**KEYS, **nowhere, "MLFLOW_S3_ENDPOINT_URL": gateway.url}
+        options = ["--backend-store-uri", database, "--artifacts-destination", "s3://mlflow/artifacts"]
+        server = TrackingServer(folder, *options, "--allowed-hosts", "localhost:*", environment=keys)
+        try:
+            server.start()
+            name = server.uri.replace("127.0.0.1", "localhost")
+            yield Served(name, server.uri, server, objects, gateway, database.startswith("postgresql"))
+        finally:
+            server.stop()
+            gateway.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,37 +10,14 @@ from pathlib import Path
 import object_store
 import pytest
 from mlflow import MlflowClient
-from object_store import ObjectStore
-from tracking_server import TrackingServer
+from tracking_server import Served
 
 from avsa.doctor.artifacts import artifacts
 from avsa.doctor.check import OK, PROBLEM, WARNING, Finding
 from avsa.doctor.tracking import judge, tracking
 from avsa.tracking.store import tracking_uri
 
-pytest_plugins = ["postgresql_server"]
-
-
-@pytest.fixture(scope="module")
-def buckets() -> Iterator[ObjectStore]:
-    with object_store.object_store() as found:
-        found.client().create_bucket(Bucket="artifacts")
-        yield found
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, buckets: ObjectStore) -> Iterator[TrackingServer]:
-    """Refuses 127.0.0.1 as a host's name, and takes localhost."""
-    folder = tmp_path_factory.mktemp("server")
-    found = TrackingServer(folder, "--allowed-hosts", "localhost:*")
-    try:
-        found.start()
-        client = MlflowClient(found.uri.replace("127.0.0.1", "localhost"))
-        for name in ("artifacts", "no-such-bucket"):
-            client.create_experiment(name, f"s3://{name}/runs")
-        yield found
-    finally:
-        found.stop()
+pytest_plugins = ["postgresql_server", "tracking_server"]
 
 
 def only(found: Iterator[Finding]) -> Finding:
@@ -48,24 +26,25 @@ def only(found: Iterator[Finding]) -> Finding:
 
 
 @pytest.mark.timeout(900)  # a server starts, on however busy a machine
-def test_a_server(server: TrackingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    localhost = server.uri.replace("127.0.0.1", "localhost")
-    there = only(tracking(localhost, "avsa"))
+def test_a_server(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    MlflowClient(served.uri).create_experiment("known")
+    there = only(tracking(served.uri, "unknown"))
     assert there.level == OK
-    assert there.text.startswith(f"{localhost} answers, MLflow 3.")
-    assert only(tracking(localhost, "artifacts")).level == OK
-    refused = only(tracking(server.uri, "avsa"))
+    assert there.text.startswith(f"{served.uri} answers, MLflow 3.")
+    assert only(tracking(served.uri, "known")).level == OK
+    refused = only(tracking(served.refused_uri, "known"))
     assert refused.level == PROBLEM
     assert refused.mend.startswith("start the server with --allowed-hosts 127.0.0.1,")
     monkeypatch.setattr("mlflow.__version__", "2.22.0")
-    assert only(tracking(localhost, "avsa")).level == WARNING
-    assert not MlflowClient(localhost).get_experiment_by_name("avsa")  # a question makes nothing
+    assert only(tracking(served.uri, "known")).level == WARNING
+    assert not MlflowClient(served.uri).get_experiment_by_name("unknown")  # a question makes nothing
 
 
-def test_a_server_that_is_none(buckets: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = only(tracking(buckets.url, "avsa"))
+@pytest.mark.timeout(900)
+def test_a_server_that_is_none(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = only(tracking(served.objects.url, "avsa"))
     assert (other.level, "is no MLflow server" in other.text) == (PROBLEM, True)
-    with object_store.socket.create_server(("127.0.0.1", 0)) as silent:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setattr("avsa.doctor.tracking.REQUEST_S", 0.5)
         slow = only(tracking(f"http://127.0.0.1:{silent.getsockname()[1]}", "avsa"))
         assert "no answer within" in slow.text
@@ -114,21 +93,25 @@ def test_postgresql(postgresql: str) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_artifacts(server: TrackingServer, buckets: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    localhost = server.uri.replace("127.0.0.1", "localhost")
-    object_store.use(monkeypatch, buckets.url)
-    through = only(artifacts(localhost, "avsa"))  # no such experiment yet: as for those to come
+def test_artifacts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    objects = served.objects
+    objects.client().create_bucket(Bucket="doctor")
+    for name in ("doctor", "no-such-bucket"):
+        MlflowClient(served.uri).create_experiment(name, f"s3://{name}/runs")
+    object_store.use(monkeypatch, objects.url)
+    through = only(artifacts(served.uri, "avsa"))  # no such experiment yet: as for those to come
     assert through.level == OK
     assert through.text.endswith("can be written, through the tracking server")
-    assert not [path for path in (server.folder / "artifacts").rglob("*") if path.is_file()]
-    assert only(artifacts(localhost, "artifacts")).text == "s3://artifacts/runs can be written"
-    assert "Contents" not in buckets.client().list_objects_v2(Bucket="artifacts")
-    lost = only(artifacts(localhost, "no-such-bucket"))
+    found = objects.client().list_objects_v2(Bucket="mlflow").get("Contents", [])
+    assert not [item for item in found if "avsa-doctor" in item["Key"]]
+    assert only(artifacts(served.uri, "doctor")).text == "s3://doctor/runs can be written"
+    assert "Contents" not in objects.client().list_objects_v2(Bucket="doctor")
+    lost = only(artifacts(served.uri, "no-such-bucket"))
     assert (lost.level, lost.mend) == (PROBLEM, "make the bucket no-such-bucket, or MLFLOW_S3_ENDPOINT_URL")
-    with buckets.guarded() as keys:
+    with objects.guarded() as keys:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", keys["AWS_ACCESS_KEY_ID"])
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-wrong-one")
-        wrong = only(artifacts(localhost, "artifacts"))
+        wrong = only(artifacts(served.uri, "doctor"))
     assert (wrong.level, wrong.mend.startswith("AWS_ACCESS_KEY_ID")) == (PROBLEM, True)
     assert "a-wrong-one" not in wrong.text
-    assert not list(artifacts(server.uri, "avsa"))  # the tracking store's own line says why
+    assert not list(artifacts(served.refused_uri, "avsa"))  # the tracking store's own line says why
