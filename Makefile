@@ -1,4 +1,4 @@
-# make demo · test · ui · study · row · smoke · lint · bench · lock · image     (PYTHON=... names another Python 3.11)
+# make demo · yt360 · test · ui · study · row · smoke · lint · bench · lock · image     (PYTHON=... names another Python 3.11)
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +10,7 @@ export GIT_AUTHOR_EMAIL ?= $(or $(shell git config user.email),avsa@localhost)
 export GIT_COMMITTER_NAME ?= $(GIT_AUTHOR_NAME)
 export GIT_COMMITTER_EMAIL ?= $(GIT_AUTHOR_EMAIL)
 
-.PHONY: demo study row smoke test lint ui bench lock image
+.PHONY: demo yt360 study row smoke test lint ui bench lock image
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stages that are not up to date
@@ -20,6 +20,16 @@ demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stage
 study: .venv/installed  ## avsa against its control of equal compute and the floor, three seeds
 	$(BIN)/dvc exp run -S 'pipeline.seeds=[0,1,2]'
 	@echo "Results: reports/index.html   Figures: reports/results.json   Runs: make ui"
+
+# LIMIT=20 tries so many videos; MAPS=1 makes label maps where none were published
+YT360 := --params configs/yt360.yaml
+yt360: .venv/installed  ## YT-360: lists, videos (days; interrupted, it goes on), checked and versioned clips, statistics
+	$(BIN)/dvc --cd data/lists pull
+	$(BIN)/avsa download $(YT360) $(if $(LIMIT),--limit $(LIMIT))
+	$(if $(MAPS),$(BIN)/avsa segment $(YT360))
+	$(BIN)/dvc exp run -S base=configs/yt360.yaml -S dataset=yt360 stats
+	$(BIN)/avsa verify data/clips/yt360
+	@echo "Clips: data/clips/yt360   What was refused: data/clips/yt360/refused.jsonl   Its sheet: avsa inspect data/clips/yt360"
 
 SCALE ?= configs/demo.yaml
 row: .venv/installed $(if $(ROW),,name-a-row)  ## an ablation with a network or features of its own, beside the workspace: make row ROW=avsa-mlp

@@ -118,7 +118,8 @@ FOLDS = [
     for name, key, clips in (("UCF101", "ucf101", 5), ("HMDB51", "hmdb51", 10))
     for fold in (1, 2, 3)
 ]
-SHARED = {"published/AVC-Bin", "published/AVSA-Bin", "published/segmentation", "smoke"}  # bases; and what CI runs whole
+# Bases; what CI runs whole; what has a test of its own (test_yt360_command.py).
+SHARED = {"published/AVC-Bin", "published/AVSA-Bin", "published/segmentation", "smoke", "yt360"}
 TRANSLATED = {"avc-multi", "avts", "avsa", "avsa+avts", "hard-only"}
 
 
