@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clips_media import Writer, decode_flac, decode_mp4
+from clips_media import Writer, decode_flac, decode_mp4, direction, field, panorama
 from layouts import CONFIG, IDS, marked, merged, panoptic_pictures, write_maps
 from PIL import Image
 
+from avsa.ambisonics.foa import from_acn_sn3d
 from avsa.clips.ingest import ingest
 from avsa.clips.label_maps import count_maps, join_maps, read_map
 from avsa.clips.recordings import find_recordings
-from avsa.clips.sources.downloaded import read_segments
+from avsa.clips.sources.downloaded import read_orders, read_segments
 from avsa.clips.store import ClipStore
 from avsa.errors import UserError
 
@@ -153,6 +154,52 @@ def test_label_maps_of_a_whole_video(videos: Path, tmp_path: Path, animated: boo
             found[clip.start_s] = [int(read_map(png, index)[0, 0]) for index in range(count_maps(png))]
     assert found == {1.0: list(range(4, 12)), 4.5: list(range(18, 26))}
     assert store.beside("classes.json") == (raw / "classes.json").read_bytes()
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_each_video_in_the_order_that_its_download_says(tmp_path: Path, declared: bool) -> None:
+    """Six channels of AAC beside four, both of the same scene: the same directions in the store."""
+    raw = tmp_path / "raw"
+    foa_CS = field(3.0, rate=48000)
+    six_CS = np.ascontiguousarray(from_acn_sn3d(foa_CS, "youtube-aac6"))
+    Writer(raw / f"train/{IDS[0]}.mp4").add(panorama(48))
+    Writer(raw / f"train/{IDS[0]}.m4a").add(sound_CS=six_CS, rate=48000, layout="5.1")
+    Writer(raw / f"train/{IDS[1]}.mp4").add(panorama(48))
+    Writer(raw / f"train/{IDS[1]}.flac").add(sound_CS=foa_CS, rate=48000, audio="flac", layout="quad")
+    (raw / "segments.txt").write_text(f"{IDS[0]} 0\n{IDS[1]} 0\n")
+    if declared:
+        lines = [{"id": IDS[0], "channel_order": "acn-sn3d"}, {"id": IDS[0], "channel_order": "youtube-aac6"}]
+        lines.append({"id": IDS[1], "channel_order": "acn-sn3d"})
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (raw / "downloads.jsonl").write_text(text + '{"id": "torn')
+    ingest(raw, tmp_path / "out", CONFIG.model_copy(update={"channel_order": "auto"}), jobs=1, lists=raw)
+    store = ClipStore(tmp_path / "out")
+    found = {clip.origin: direction(decode_flac(store.read(clip, "flac"))) for clip in store}
+    if not declared:
+        assert set(found) == {IDS[1]}
+        assert [entry["check"] for entry in ledger(tmp_path / "out")] == ["channels"]
+        return
+    assert found[IDS[0]] == pytest.approx(direction(foa_CS), abs=1.5)
+    assert found[IDS[1]] == pytest.approx(direction(foa_CS), abs=1.5)
+    told = {clip.origin: store.truth(clip).get("channel_order") for clip in store}
+    assert told == {IDS[0]: "youtube-aac6", IDS[1]: None}
+
+
+def test_orders_of_a_ledger(tmp_path: Path) -> None:
+    """An id's last line counts; a mirror's AAC with four channels may be in any order."""
+    lines = [
+        {"id": "a", "channel_order": "youtube-aac6", "files": [{"client": ""}]},
+        {"id": "b", "channel_order": "youtube-aac4", "files": [{"client": "web"}, {"client": "web"}]},
+        {"id": "c", "channel_order": "youtube-aac4", "files": [{"client": ""}]},
+        {"id": "d", "channel_order": "youtube-aac6"},
+        {"id": "d", "channel_order": "acn-sn3d"},
+        {"id": "e", "channel_order": "shotgun"},
+        {"id": "f", "state": "gone"},
+        [],
+    ]
+    (tmp_path / "downloads.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_orders(tmp_path / "downloads.jsonl") == {"a": "youtube-aac6", "b": "youtube-aac4"}
+    assert read_orders(tmp_path / "absent.jsonl") == {}
 
 
 def test_an_id_in_two_splits(videos: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,7 @@ from clips_media import Array, Writer, noise, plane_wave
 from avsa.ambisonics.foa import from_acn_sn3d, to_acn_sn3d
 from avsa.clips.order import check_order, order_verdicts
 from avsa.clips.probe import open_stream
-from avsa.clips.recordings import find_recordings
+from avsa.clips.recordings import Recording, find_recordings
 from avsa.clips.sound import decode_sound
 from avsa.errors import UserError
 
@@ -115,6 +117,44 @@ def test_what_is_no_sound_field_says_nothing_of_the_order(tmp_path: Path) -> Non
     for seed in range(3):
         write(tmp_path / f"good{seed}.flac", scene(seed))
     order, _, heard = check_order(find_recordings(tmp_path), RATE)
+    assert (order, heard) == ("acn-sn3d", 3)
+
+
+def test_a_source_that_declares_its_order_is_heard_apart(tmp_path: Path) -> None:
+    """Six channels that are what they are said to be stop nothing, beside others with four; a wrong word does."""
+    for seed in range(3):
+        write(tmp_path / f"four{seed}.flac", scene(seed))
+        write(tmp_path / f"six{seed}.flac", from_acn_sn3d(scene(seed), "youtube-aac6"))
+
+    def said(order: str) -> list[Recording]:
+        return [replace(one, channel_order=order * ("six" in one.name)) for one in find_recordings(tmp_path)]
+
+    verdicts = {one.expected: (one.best, one.heard, one.against) for one in order_verdicts(said("youtube-aac6"), RATE)}
+    assert verdicts == {"acn-sn3d": ("acn-sn3d", 3, False), "youtube-aac6": ("youtube-aac6", 3, False)}
+    with pytest.raises(UserError, match=r"looks like youtube-aac6, not acn-sn3d .*, or to acn-sn3d if you know"):
+        check_order(said(""), RATE)
+
+
+@dataclass(frozen=True)
+class Deadly:
+    """A recording that ends the process that listens to it."""
+
+    source: str = "deadly.mp4"
+    split: str = "train"
+    audio: None = None
+    channel_order: str = ""
+
+    @property
+    def video(self) -> Path:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def test_what_ends_its_process_is_not_listened_to(tmp_path: Path) -> None:
+    for seed in range(3):
+        write(tmp_path / f"{seed}.flac", scene(seed))
+    recordings = [*find_recordings(tmp_path), Deadly()]
+    order, _, heard = check_order(recordings, RATE, jobs=2)  # type: ignore[arg-type]
     assert (order, heard) == ("acn-sn3d", 3)
 
 

@@ -28,7 +28,7 @@ def check_channels(found: int, expected: int) -> None:
 
 
 def check_sound(figures: dict[str, float], checks: Checks) -> None:
-    """Raises RefusedError for silence, for mono or stereo in four channels, and for a voice-over.
+    """Raises RefusedError for silence, mono or stereo in four channels, a voice-over, and sound that drops out.
 
     A single plane wave is fully correlated too, but the gains of its directional channels have length 1 against W
     (SN3D); no sound field has more, three plain copies have √3. Copies of noise keep a correlation of 0.97 in AAC.
@@ -54,6 +54,10 @@ def check_sound(figures: dict[str, float], checks: Checks) -> None:
     if figures["directionless"] > checks.max_directionless:
         reason = "much of the sound comes from no direction: a voice-over, or music, mixed into W"
         raise RefusedError("voice-over", reason, figures["directionless"], checks.max_directionless)
+    still_s = figures.get("dropout_s", 0.0)
+    if still_s > checks.max_dropout_s:
+        reason = f"the sound drops out: all channels stand still for {still_s:.2f} s, as digital silence does"
+        raise RefusedError("dropout", reason, still_s, checks.max_dropout_s)
 
 
 def check_picture(figures: dict[str, float], checks: Checks) -> None:

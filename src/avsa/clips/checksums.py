@@ -24,7 +24,7 @@ def check_intact(recording: Recording) -> bool:
     """Whether checksums of the recording's picture and sound are recorded in its raw folder.
 
     Raises:
-        RefusedError: a file's checksum is another one.
+        RefusedError: a file's checksum is another one, or the file cannot be read.
     """
     video = recording.video
     if video is None or not video.as_posix().endswith(f"/{recording.source}"):
@@ -40,8 +40,11 @@ def _is_recorded(path: Path, raw: Path) -> bool:
     expected = recorded.get(path.relative_to(raw).as_posix()) if path.is_relative_to(raw) else None
     if expected is None:
         return False
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise RefusedError("media", f"{path.name} cannot be read: {error.strerror}") from error
     if found != expected:
         reason = f"{path.name} has changed since its checksum was recorded: sha256 {found[:12]}…, not {expected[:12]}…"
         raise RefusedError("checksum", reason)

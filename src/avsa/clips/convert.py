@@ -29,6 +29,7 @@ from avsa.clips.checks import (
     dropped,
 )
 from avsa.clips.checksums import check_intact
+from avsa.clips.dropouts import longest
 from avsa.clips.labels import ClipLabels
 from avsa.clips.ledger import Refusal, RefusedError
 from avsa.clips.picture import Reel
@@ -117,8 +118,10 @@ class _Conversion:
     def __init__(self, recording: Recording, config: Clips, tar: BinaryIO) -> None:
         self.recording, self.config, self.tar = recording, config, tar
         self.index = Index()
+        self.order = config.channel_order if config.channel_order != "auto" else recording.channel_order or "acn-sn3d"
         self.length = max(1, round(config.clip_s * config.fps))  # frames
         self.figures: dict[str, float] = {}  # of the whole recording
+        self.still: list[Span] = []  # where its sound stands still
 
     def run(self) -> Index:
         try:
@@ -145,9 +148,9 @@ class _Conversion:
         if self.recording.video is None:
             raise RefusedError("video", "sound without a video beside it")
         self.figures["checksum"] = float(check_intact(self.recording))
-        video = open_stream(self.recording.video, "video")
+        video = open_stream(self.recording.video, "video", verified=True)
         try:
-            audio = open_stream(self.recording.audio or self.recording.video, "audio")
+            audio = open_stream(self.recording.audio or self.recording.video, "audio", verified=True)
             try:
                 sound_CS, damaged = self._sound(video, audio)
             finally:
@@ -159,7 +162,7 @@ class _Conversion:
             video.close()
 
     def _sound(self, video: Media, audio: Media) -> tuple[Samples, list[Span]]:
-        order = self.config.channel_order
+        order = self.order
         channels = audio.stream.codec_context.channels
         check_channels(channels, 6 if order == "youtube-aac6" else 4)  # before the decoding is paid for
         self.figures["start_offset_s"] = audio.start_s - video.start_s
@@ -167,10 +170,10 @@ class _Conversion:
         if video.end_s and audio.end_s:
             self._check_lengths(video.end_s, audio.end_s)
         needed = needed_s(self.recording.segments, self.config)
-        sound_CS, damaged = decode_sound(audio, self.config.sample_rate, needed)
+        sound_CS, damaged = decode_sound(audio, self.config.sample_rate, needed, self.still)
         decoded_s = sound_CS.shape[1] / self.config.sample_rate
         check_complete("sound", decoded_s, audio.end_s and min(audio.end_s, needed), self.config.checks)
-        if order not in ("auto", "acn-sn3d"):
+        if order != "acn-sn3d":
             from avsa.ambisonics.foa import to_acn_sn3d  # PyTorch, which the usual case does without
 
             sound_CS = np.asarray(to_acn_sn3d(sound_CS, order), np.float32)
@@ -238,6 +241,8 @@ class _Conversion:
         clip_CS = sound_CS[:, first : first + samples]
         clip_CS = np.pad(clip_CS, ((0, 0), (0, samples - clip_CS.shape[1])))
         sound, picture = sound_figures(clip_CS, rate), now.picture.figures()
+        if still_s := longest(self.still, start_s, start_s + duration_s):
+            sound["dropout_s"] = still_s
         end_s = start_s + self.length / self.config.fps
         picture["dropped"] = dropped(times_s, start_s, end_s)
         try:
@@ -269,6 +274,8 @@ class _Conversion:
         whence = {"source": recording.source, "start_s": start_s, "duration_s": duration_s}
         if recording.origin:
             whence["origin"] = recording.origin
+        if recording.channel_order:
+            whence["channel_order"] = self.order
         payloads = {"mp4": mp4, "flac": flac}
         maps, label_fps = self.labels.cut(window, start_s, duration_s)
         if maps is not None:

@@ -92,11 +92,12 @@ def _ingest(intake: Intake, out: Path, work: Path, config: Clips, jobs: int, clu
     recordings = intake.recordings
     settings = f"{FORMAT}\n{config.model_dump_json()}"
     order = (
-        check_order([one for one in recordings if one.refused is None], config.sample_rate)
+        check_order([one for one in recordings if one.refused is None], config.sample_rate, jobs)
         if config.channel_order == "auto"
         else None
     )
-    keys = [hashlib.sha256(f"{settings}\n{item.stamp()}".encode()).hexdigest()[:32] for item in recordings]
+    stamps = (f"{settings}\n{item.stamp()}".encode("utf-8", "surrogateescape") for item in recordings)
+    keys = [hashlib.sha256(stamp).hexdigest()[:32] for stamp in stamps]
     assembly = Assembly(out, work, keys, config.shard_mb)
     tally, resumed = assembly.tally, assembly.tally.recordings
     try:

@@ -54,15 +54,17 @@ class Reel:
         for packet in self.media.packets():
             if packet.is_keyframe:
                 broken = False
+            bad, frames = self.media.is_damaged(packet), []
             try:
                 frames = self.media.decode(packet)
             except av.error.FFmpegError:
-                broken, frames = True, []
-                at_s = self.media.seconds(packet.pts)
+                bad = True
+            if bad:
+                broken, at_s = True, self.media.seconds(packet.pts)
                 at_s = self.end_s if at_s is None else at_s
                 self.damaged.append((at_s, at_s + self.step_s))
             for frame in frames:
-                broken = broken or packet.is_corrupt or frame.is_corrupt
+                broken = broken or frame.is_corrupt
                 time_s = self.media.seconds(frame.pts)
                 if time_s is None:
                     time_s = self.end_s

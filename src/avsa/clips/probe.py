@@ -12,12 +12,15 @@ from typing import Any, Literal
 import av
 
 from avsa.clips.ledger import RefusedError
+from avsa.clips.matroska import Part, damaged_clusters
 
 Span = tuple[float, float]  # from, to; seconds
 
 # What recordings come in. Others, such as play lists that name further files, are not opened.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,ogg,wav,w64,flac,avi,aiff,caf,mpegts,aac,mp3"
 _MOST_PIXELS = 12288 * 6144  # the largest panoramas that cameras give; a damaged size would fill the memory
+_OPTIONS = {"max_pixels": str(_MOST_PIXELS)}  # of decoders
+_CHECKED = {"flac": {"err_detect": "crccheck+explode"}}  # has a checksum per frame, which is not compared without
 _RATES = (4000, 384000)  # of sound, per second
 _LONGEST_GAP_S = 600.0
 _ORIGIN_FROM_S = 0.5  # a file whose time starts later than this was cut from a longer one
@@ -33,6 +36,7 @@ class Media:
     start_s: float  # where the file says that the stream starts
     end_s: float | None  # where the file says that the stream ends
     decoder: Any = None  # another one than the stream's own
+    damaged: tuple[Part, ...] = ()  # of the file, in bytes
 
     def seconds(self, pts: int | None) -> float | None:
         """A timestamp of this stream as seconds from time zero."""
@@ -49,6 +53,11 @@ class Media:
         with suppress(av.error.FFmpegError):
             yield from self.container.demux(self.stream)
 
+    def is_damaged(self, packet: Any) -> bool:
+        """Whether the demuxer says so, or the packet lies in a damaged part of the file."""
+        at = packet.pos
+        return bool(packet.is_corrupt or (at is not None and any(begin <= at < end for begin, end in self.damaged)))
+
     def decode(self, packet: Any) -> list[Any]:
         """A packet's frames; the last, empty packet gives what is left.
 
@@ -63,8 +72,8 @@ class Media:
         self.container.close()
 
 
-def open_stream(path: Path, kind: Literal["video", "audio"]) -> Media:
-    """Open the first stream of a kind.
+def open_stream(path: Path, kind: Literal["video", "audio"], verified: bool = False) -> Media:
+    """Open the first stream of a kind; with `verified`, read the whole file for checksums that it holds itself.
 
     Time zero is the file's own zero; for a file cut from a longer one, whose time starts later, it is that start. Sound
     that encoders put before zero (AAC priming, Opus pre-skip) is dropped by the decoder.
@@ -89,14 +98,17 @@ def open_stream(path: Path, kind: Literal["video", "audio"]) -> Media:
     stream = streams[0]
     try:
         _check_size(stream)
-    except RefusedError:
+        damaged = damaged_clusters(path) if verified else ()
+    except (RefusedError, OSError) as error:
         container.close()
+        if isinstance(error, OSError):
+            raise RefusedError("media", f"{path.name} cannot be read: {error.strerror}") from error
         raise
     stream.codec_context.thread_count = 1  # recordings run in parallel instead
-    stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
+    stream.codec_context.options = _OPTIONS | _CHECKED.get(stream.codec_context.name, {})
     starts_s = float((stream.start_time or 0) * stream.time_base) - origin_s
     end_s = _declared_end(container, stream, origin_s)
-    return Media(container, stream, origin_s, starts_s, end_s, _strict_decoder(stream))
+    return Media(container, stream, origin_s, starts_s, end_s, _strict_decoder(stream), damaged)
 
 
 def _check_size(stream: Any) -> None:
@@ -116,7 +128,7 @@ def _strict_decoder(stream: Any) -> Any:
         return None
     decoder: Any = av.CodecContext.create("libvpx-vp9", "r")
     decoder.thread_count, decoder.extradata = 1, codec.extradata
-    decoder.options = {"max_pixels": str(_MOST_PIXELS)}
+    decoder.options = _OPTIONS
     return decoder
 
 

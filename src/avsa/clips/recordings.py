@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from avsa.clips.ledger import Refusal
 from avsa.clips.sources import downloaded, folder, sphere360, starss23, yt360
 from avsa.clips.sources.layout import AUDIO, SPLITS, VIDEO, Found, Layout, Recording
 from avsa.errors import UserError
@@ -54,13 +55,24 @@ def list_recordings(raw: Path, layout: str = "auto", lists: Path = LISTS) -> Lis
     found = chosen.find(raw, lists)
     if not found.recordings:
         raise UserError(f"no recording in {raw}, which is read as layout {chosen.name}: {chosen.sign} are expected")
-    recordings = sorted(found.recordings, key=lambda recording: recording.source)
+    recordings = sorted(map(_legible, found.recordings), key=lambda recording: recording.source)
     return Listing(_with_unique_names(recordings), found.classes, chosen)
 
 
 def find_recordings(raw: Path) -> list[Recording]:
     """The recordings of `list_recordings`."""
     return list_recordings(raw).recordings
+
+
+def _legible(recording: Recording) -> Recording:
+    """The recording, refused if its path is no UTF-8, which manifest and ledger cannot hold."""
+    try:
+        recording.source.encode()
+        return recording
+    except UnicodeEncodeError:
+        source = recording.source.encode("utf-8", "replace").decode()
+        reason = "its name is not UTF-8: rename it"
+        return replace(recording, source=source, refused=Refusal(source=source, check="media", reason=reason))
 
 
 def _with_unique_names(recordings: list[Recording]) -> list[Recording]:

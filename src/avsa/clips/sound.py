@@ -13,6 +13,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from avsa.clips.dropouts import Dropouts
 from avsa.clips.probe import Media, Span
 
 Samples = npt.NDArray[np.float32]
@@ -20,18 +21,23 @@ Samples = npt.NDArray[np.float32]
 _LAYOUTS = {4: "quad", 6: "5.1"}  # any layout of as many channels: they are kept apart
 _SILENCE_S = 10.0  # a longer gap is filled piece by piece
 _JITTER_S = 0.04  # timestamps of milliseconds and of whole packets wander by less; more is a real gap
+_LATE_S = 0.1  # a decoder's first samples follow the stream's declared start by less
 
 
-def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> tuple[Samples, list[Span]]:
+def decode_sound(
+    media: Media, sample_rate: int, limit_s: float = math.inf, still: list[Span] | None = None
+) -> tuple[Samples, list[Span]]:
     """The samples `sound_CS` from time zero on, and the spans of packets that are damaged or missing.
 
     Gaps in the timestamps are filled with silence, overlaps are cut, so that sample n sounds at n / sample_rate.
-    Decoding stops once `limit_s` is reached.
+    Decoding stops once `limit_s` is reached. To `still` are added the spans in which the sound as it was recorded
+    stands still (`avsa.clips.dropouts`).
     """
     codec = media.stream.codec_context
     position, rate, channels, filled = 0, codec.sample_rate, codec.channels, 0
     out = _Resampled(channels, rate, sample_rate)
     damaged: list[Span] = []
+    dropouts = Dropouts(rate)
     for frame in _frames(media, damaged):
         samples_CS = _planar(frame)
         if samples_CS.shape[0] != channels or frame.sample_rate != rate:
@@ -43,19 +49,24 @@ def decode_sound(media: Media, sample_rate: int, limit_s: float = math.inf) -> t
             if start > position:
                 filled += start - position
                 media.check_gap((start - filled) / rate, start / rate)  # all gaps together
-                if position:
+                if position or start / rate > max(0.0, media.start_s) + _LATE_S:  # else the sound begins there
                     damaged.append((position / rate, start / rate))
                 for gap in range(position, start, round(_SILENCE_S * rate)):
                     out.add(np.zeros((channels, min(start - gap, round(_SILENCE_S * rate))), np.float32))
+            elif position:  # two packets for one time
+                damaged.append((start / rate, position / rate))
             samples_CS = samples_CS[:, max(0, position - start) :]
             position = max(position, start)
         if not np.isfinite(samples_CS).all():
             damaged.append((position / rate, (position + samples_CS.shape[1]) / rate))
             samples_CS = np.nan_to_num(samples_CS, nan=0.0, posinf=0.0, neginf=0.0)
         out.add(samples_CS)
+        dropouts.add(samples_CS, position)
         position += samples_CS.shape[1]
         if position > limit_s * rate:
             break
+    if still is not None:
+        still += dropouts.finish()
     return out.finish(), damaged
 
 
@@ -65,7 +76,9 @@ def _frames(media: Media, damaged: list[Span]) -> Any:
         try:
             for frame in packet.decode():
                 yield frame
-                end = (media.seconds(frame.pts) or end) + frame.samples / frame.sample_rate
+                begin, end = end, (media.seconds(frame.pts) or end) + frame.samples / frame.sample_rate
+                if media.is_damaged(packet):
+                    damaged.append((begin, end))
         except av.error.FFmpegError:
             at = media.seconds(packet.pts)
             at = end if at is None else at

@@ -85,6 +85,7 @@ class Checks(Section):
     min_spatial_db: float = -40.0  # energy of Y, Z, X against W; below is mono
     max_mono_correlation: Probability = 0.95  # |correlation| of channels; above one is a copy: mono or stereo
     max_directionless: Probability = 0.3  # share of W's energy from no direction; above is a voice-over
+    max_dropout_s: Positive = 0.1  # in which no channel changes at all, as in digital silence
     min_motion: float = 0.5  # frame difference in grey levels where the picture moves most; below is a still image
     max_seam: float = 1.6  # step across the left-right edge against the picture's own steps; together with
     max_pole: float = 0.2  # spread of the calmer pole's row against the picture's: above is a cube map or a flat video

@@ -3,10 +3,14 @@
 ``train/ID.mp4``, ``test/ID.mp4`` with the sound in the file or beside it, and ``segments.txt``: on each line an id and
 the seconds at which its clips start, ``yJtIK922yxg 54,68,78,96``. Published label maps may lie beside as
 ``segmentation/ID-START/`` (`avsa.clips.sources.panoptic`).
+
+``downloads.jsonl``, the ledger of `avsa download`, says in which order each video's channels are: YouTube gives some
+with four channels, others with six.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import replace
@@ -18,7 +22,8 @@ from avsa.clips.sources.panoptic import PanopticMaps, find_maps
 from avsa.clips.sources.yt360 import read_classes
 from avsa.errors import UserError
 
-_LIST = "segments.txt"
+_LIST, _LEDGER = "segments.txt", "downloads.jsonl"
+_ORDERS = ("youtube-aac4", "youtube-aac6")  # others need not be told: ACN/SN3D is what is expected
 
 
 def find(raw: Path, lists: Path) -> Found:
@@ -28,9 +33,9 @@ def find(raw: Path, lists: Path) -> Found:
         UserError: ``segments.txt`` is damaged, an id lies in two splits, or as `folder.find`.
     """
     segments = read_segments(raw / _LIST)
-    maps = find_maps(raw)
+    maps, orders = find_maps(raw), read_orders(raw / _LEDGER)
     recordings = [
-        _with_segments(recording, segments, maps)
+        _with_segments(recording, segments, maps, orders)
         for recording in folder.find(raw, lists).recordings
         if Path(recording.source).parts[0] in SPLITS
     ]
@@ -39,7 +44,7 @@ def find(raw: Path, lists: Path) -> Found:
 
 
 def _with_segments(
-    recording: Recording, segments: dict[str, tuple[float, ...]], maps: dict[str, PanopticMaps]
+    recording: Recording, segments: dict[str, tuple[float, ...]], maps: dict[str, PanopticMaps], orders: dict[str, str]
 ) -> Recording:
     stem = Path(recording.source).stem
     starts = segments.get(stem)
@@ -49,7 +54,31 @@ def _with_segments(
         name=re.sub(r"[^A-Za-z0-9_-]", "_", stem),
         segments=starts,
         segment_labels=tuple(maps.get(f"{stem}-{start:g}") for start in starts or ()),
+        channel_order=orders.get(stem, ""),
     )
+
+
+def read_orders(path: Path) -> dict[str, str]:
+    """The channel order of the downloaded videos in which it is one of YouTube's own; nothing where there is no ledger.
+
+    Of a mirror's AAC with four channels only the codec is known, which does not tell YouTube's order from ACN.
+    """
+    orders: dict[str, str] = {}
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return orders
+    for line in lines:
+        try:
+            record = json.loads(line)
+            name, order = record["id"], record.get("channel_order")
+            mirrored = not all(file.get("client") for file in record.get("files", []))
+        except (ValueError, TypeError, KeyError, AttributeError):  # the last line of a killed run
+            continue
+        orders.pop(name, None)  # an id's last line counts
+        if order in _ORDERS and not (mirrored and order == "youtube-aac4"):
+            orders[name] = order
+    return orders
 
 
 def read_segments(path: Path) -> dict[str, tuple[float, ...]]:

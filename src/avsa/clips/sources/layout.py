@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from avsa.clips.ledger import Refusal
 from avsa.clips.sources.panoptic import PanopticMaps
@@ -36,6 +37,8 @@ class Recording:
             recordings of one origin are the same film.
         segments: where the listed clips start, in seconds; None where none are listed.
         segment_labels: label maps of each listed clip, from the clip's start on; empty where there are none.
+        channel_order: of its sound (`avsa.ambisonics.foa`), where its source says so; ``clips.channel_order`` says what
+            holds for all.
         refused: what the layout has against it; it is not opened then.
     """
 
@@ -49,11 +52,13 @@ class Recording:
     origin: str = ""
     segments: tuple[float, ...] | None = None
     segment_labels: tuple[PanopticMaps | None, ...] = ()
+    channel_order: str = ""
     refused: Refusal | None = None
 
     def stamp(self) -> str:
         """Changes whenever one of the files does: size and modification time of each; of a folder, its own."""
         parts = [self.source, self.split, self.name, self.origin, repr(self.segments), str(self.refused)]
+        parts.append(self.channel_order)
         for item in (self.video, self.audio, self.labels, self.truth, *self.segment_labels):
             path = item.path if isinstance(item, PanopticMaps) else item
             try:
@@ -94,13 +99,28 @@ class Layout:
 
 
 def media_files(folder: Path) -> Iterator[Path]:
-    """Video and sound files below a folder, sorted within each folder; hidden ones are left out."""
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    """Video and sound files below a folder, sorted within each folder; hidden ones are left out.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        shown = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(name for name in shown if not _leads_back(Path(parent), name))
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in {*VIDEO, *AUDIO} and not name.startswith("."):
                 yield path
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    raise UserError(f"{error.filename} cannot be read: {error.strerror}") from error
+
+
+def _leads_back(parent: Path, name: str) -> bool:
+    """Whether it is a link to a folder that it lies in: to follow it would never end."""
+    path = parent / name
+    return path.is_symlink() and parent.resolve().is_relative_to(path.resolve())
 
 
 def beside(media: Path, suffix: str) -> Path | None:

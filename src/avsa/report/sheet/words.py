@@ -30,6 +30,7 @@ FIGURES = {
     "directional": Meaning("Directional channels", "", "how many of Y, Z and X are not empty"),
     "diffuseness": Meaning("Diffuseness", "", "0 is one source, 1 sound from everywhere alike"),
     "directionless": Meaning("Directionless", "", "the share of W’s energy from no direction", "voice-over"),
+    "dropout_s": Meaning("Standstill", "s", "in which no channel changes, where there is such a stretch", "dropout"),
     "motion": Meaning("Motion", "grey levels", "between frames, where it is liveliest; 0 is a still image", "still"),
     "seam": Meaning(
         "Seam",
@@ -69,6 +70,7 @@ REFUSED = {
     "loudness": "Nothing to hear",
     "stereo": "Stereo in four channels",
     "voice-over": "Voice-overs",
+    "dropout": "Sound that drops out",
     "stereoscopic": "Stereoscopic videos",
     "offset": "Sound that starts early or late",
     "dropped": "Missing frames",
