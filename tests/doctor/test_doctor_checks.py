@@ -44,7 +44,11 @@ def test_a_check_that_hangs_or_breaks_does_not_stop_the_others() -> None:
         yield
 
     began = time.monotonic()
-    checks = [Check("a", hangs, 0.2), Check("b", breaks), Check("c", lambda: [Finding(WARNING, "late", "mend")])]
+    checks = [
+        Check("a", hangs, timeout_s=0.2),
+        Check("b", breaks, ("json",)),
+        Check("c", lambda: [Finding(WARNING, "late", "mend")]),
+    ]
     found = list(examine(checks))
     release.set()
     assert time.monotonic() - began < 30

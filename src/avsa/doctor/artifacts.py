@@ -19,10 +19,10 @@ def artifacts(uri: str, experiment: str) -> Iterator[Finding]:
 
     Nothing is said where the tracking store itself cannot be used: its own line says why.
     """
-    from mlflow.exceptions import MlflowException
-
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return
+    from mlflow.exceptions import MlflowException
+
     try:
         location = place(uri, experiment)
     except MlflowException:

@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Literal
 
 OK: Literal["ok"] = "ok"
@@ -25,10 +26,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """``look`` says what it finds, one line after another."""
+    """``look`` says what it finds, one line after another. Importing ``tools`` is not in its time."""
 
     subject: str
     look: Callable[[], Iterable[Finding]]
+    tools: tuple[str, ...] = ()
     timeout_s: float = 60.0
 
 
@@ -48,17 +50,23 @@ def reason(error: BaseException | str, longest: int = 160) -> str:
 def _answers(check: Check) -> Iterator[Finding]:
     """Findings of a thread that is left behind where it takes too long: what it waits for cannot be interrupted."""
     found: queue.Queue[Finding | None] = queue.Queue()
+    ready = threading.Event()
 
     def work() -> None:
         try:
+            for tool in check.tools:
+                import_module(tool)
+            ready.set()
             for finding in check.look():
                 found.put(finding)
         except Exception as error:
             text = f"cannot be looked at: {type(error).__name__}: {reason(error)}"
             found.put(Finding(PROBLEM, text, "this check itself failed: the others still count"))
+        ready.set()
         found.put(None)
 
     threading.Thread(target=work, name=f"doctor {check.subject}", daemon=True).start()
+    ready.wait()
     while True:
         try:
             finding = found.get(timeout=check.timeout_s)

@@ -20,7 +20,7 @@ from avsa.doctor.remote import remote
 from avsa.doctor.tracking import tracking
 from avsa.doctor.versions import versions
 from avsa.tracking.environment import lock_file
-from avsa.tracking.store import SETTINGS, tracking_uri
+from avsa.tracking.store import SETTINGS, SQLITE, tracking_uri
 
 
 def examination(config: Config, image: str | None, arguments: Sequence[str]) -> Iterator[tuple[str, Finding]]:
@@ -40,16 +40,17 @@ def examination(config: Config, image: str | None, arguments: Sequence[str]) -> 
         logging.getLogger(noisy).setLevel(logging.ERROR)
     here, uri, experiment = Path.cwd(), tracking_uri(config.tracking.uri), config.tracking.experiment
     folders = [Path(name) for name in ("runs", "data", "checkpoints", ".dvc/cache")]
+    store = ("mlflow",) if not uri.startswith(SQLITE) or Path(uri.removeprefix(SQLITE)).exists() else ()
     checks = [
-        Check("versions", partial(versions, lock_file())),
+        Check("versions", partial(versions, lock_file()), ("av",)),
         Check("disk", partial(space.disks, folders)),
         Check("memory", partial(space.shared_memory, config)),
-        Check("gpu", partial(gpu, config.engine)),
+        Check("gpu", partial(gpu, config.engine), () if config.engine.device == "cpu" else ("torch",)),
         Check("git", partial(code, here)),
-        Check("credentials", partial(credentials, config.store.address)),
-        Check("dvc remote", partial(remote, here)),
-        Check("tracking", partial(tracking, uri, experiment)),
-        Check("artifacts", partial(artifacts, uri, experiment), timeout_s=90.0),
+        Check("credentials", partial(credentials, config.store.address), ("boto3",)),
+        Check("dvc remote", partial(remote, here), ("dvc.repo",)),
+        Check("tracking", partial(tracking, uri, experiment), store),
+        Check("artifacts", partial(artifacts, uri, experiment), store, timeout_s=90.0),
     ]
     if image is not None:
         look = partial(container, image_of(image), arguments, uri, config)

@@ -77,7 +77,7 @@ def stage_run(
         run, known = _open(store, resolved, stage, name, remembered)
     except (MlflowException, OSError) as error:
         raise refused(store.uri, error) from None
-    system = SystemMetrics(run.log, began_s=known.info.start_time / 1000)
+    system = SystemMetrics(run.log, known.info.start_time / 1000, measured=lambda: run.last_step() >= 0)
     status = "FAILED"
     try:
         if remembered:
