@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +14,13 @@ from mlflow.entities import Run as StoredRun
 
 from avsa.errors import UserError
 from avsa.resolve import Resolved, resolve
+from avsa.tracking.environment import source_tags
 from avsa.tracking.names import run_name
 from avsa.tracking.phases import PhasePlan, phased
-from avsa.tracking.run import RUN_FILE, Run, stage_run
-from avsa.tracking.store import public
+from avsa.tracking.process import this_process
+from avsa.tracking.run import PROCESS, RUN_FILE, Run, stage_run
+from avsa.tracking.stale import mark_dead
+from avsa.tracking.store import open_store, public
 
 PLANS = [
     PhasePlan("1 avc", 3, {"objective": "avc", "epochs": 1}),
@@ -86,6 +91,20 @@ def test_an_interrupted_phase_goes_on_in_its_run(resolved: Resolved, tmp_path: P
     assert steps(second, found["2 hard-only"]) == [4, 5]
 
 
+def test_a_phase_that_goes_on_is_not_taken_for_dead(resolved: Resolved, tmp_path: Path) -> None:
+    place = tmp_path / RUN_FILE
+    with suppress(SystemExit), stage_run(resolved, "pretrain", "avsa-0", place) as first, phased(first, PLANS):
+        raise SystemExit(143)
+    ended = json.dumps({**this_process(), "started": 0})  # its number was given to this process
+    for child in children(first).values():
+        first.client.set_tag(child.info.run_id, PROCESS, ended)
+    with stage_run(resolved, "pretrain", "avsa-0", place) as second, phased(second, PLANS) as tracker:
+        tracker.log({"train/loss": 1.0}, 1)
+        assert second.sender.settle(60)
+        assert not [line for line in mark_dead(open_store(resolved.config.tracking), 900) if "now KILLED" in line]
+        assert children(second)["1 avc"].info.status == "RUNNING"
+
+
 def test_a_single_phase_is_the_run(resolved: Resolved) -> None:
     with stage_run(resolved, "pretrain", "avc-0") as run, phased(run, PLANS[:1]) as tracker:
         assert tracker is run
@@ -137,3 +156,13 @@ def test_secrets_in_the_address_are_not_recorded(resolved: Resolved) -> None:
     assert public("https://token@tracking.example/x?y=1") == "https://***@tracking.example/x?y=1"
     for plain in ("sqlite:////home/me/a@b/mlflow.db", "http://localhost:5000", ""):
         assert public(plain) == plain
+
+
+def test_secrets_on_the_command_line_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    addresses = ["--storage", "postgresql://me:p@ss@db/sweep", "--set", "tracking.uri=https://token@tracking.example/x"]
+    monkeypatch.setattr(sys, "argv", ["/bin/avsa", "sweep", *addresses, "a@b", "http://plain:1/x@y"])
+    shown = source_tags()["mlflow.source.name"]
+    assert shown == (
+        "avsa sweep --storage 'postgresql://***@db/sweep' --set 'tracking.uri=https://***@tracking.example/x' "
+        "a@b http://plain:1/x@y"
+    ).replace("'", "")

@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import os
 import platform
+import re
 import shlex
 import socket
 import subprocess
@@ -19,6 +20,8 @@ import psutil
 LOCK = Path("requirements.lock")
 WRITTEN = ("dvc.lock", "reports")
 """What the pipeline itself changes of what git holds."""
+IN_ADDRESS = re.compile(r"(?<=://)[^/\s]*(?=@)")
+"""User and password in a URL."""
 
 
 def code_version(folder: Path | None = None) -> dict[str, str]:
@@ -70,6 +73,7 @@ def environment() -> dict[str, str]:
 def source_tags() -> dict[str, str]:
     """What MLflow's pages show as user and source."""
     command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = IN_ADDRESS.sub("***", command)
     tags = {"mlflow.source.name": command[:500], "mlflow.source.type": "LOCAL"}
     with suppress(OSError, KeyError):
         tags["mlflow.user"] = getpass.getuser()
