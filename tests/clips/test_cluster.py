@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from avsa.clips.site import Site, versions
 from avsa.config import Clips
 from avsa.errors import UserError
 
+PATIENCE_S = 240.0  # for processes to start on a machine that is busy
 CONFIG = Clips(clip_s=1.0, height=64, channel_order="acn-sn3d", shard_mb=0.6)
 RECORDINGS = 6
 
@@ -51,6 +52,14 @@ def undisturbed(raw: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
     return store_bytes(out)
 
 
+def wait_until(condition: Callable[[], bool], every_s: float = 0.05) -> None:
+    """Give up with an error rather than wait without end."""
+    until_s = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < until_s, "waited in vain"
+        time.sleep(every_s)
+
+
 class Cluster:
     """A scheduler, and workers as they are asked for; all are ended with it."""
 
@@ -58,14 +67,18 @@ class Cluster:
         self.folder, self.processes = folder, list[subprocess.Popen[bytes]]()
         about = folder / "scheduler.json"
         self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(about))
-        while not about.exists() or not about.read_text():
-            time.sleep(0.05)
+        wait_until(lambda: about.exists() and bool(about.read_text()))
         self.address: str = json.loads(about.read_text())["address"]
 
     def add(self, *options: str) -> subprocess.Popen[bytes]:
         """A worker: without a nanny nobody starts it again when it dies."""
         folder = ("--local-directory", str(self.folder))
         return self._start("worker", self.address, "--nworkers", "1", "--memory-limit", "0", *folder, *options)
+
+    def wait_for(self, *threads: int) -> None:
+        """Until the workers that have joined are these, by their threads."""
+        with Client(self.address, set_as_default=False) as client:
+            wait_until(lambda: sorted(client.nthreads().values()) == sorted(threads))
 
     def _start(self, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--no-dashboard", *arguments]
@@ -135,10 +148,12 @@ def test_a_worker_killed_in_the_middle(
     raw: Path, tmp_path: Path, undisturbed: dict[str, bytes], empty: Cluster
 ) -> None:
     doomed, survivor = empty.add("--nthreads", "1", "--no-nanny"), empty.add("--nthreads", "1", "--no-nanny")
+    empty.wait_for(1, 1)  # else one may have done all before the other is there
     work, in_the_middle = tmp_path / ".out.partial", list[Path]()
 
     def kill() -> None:
-        while len(in_the_middle) < 2:
+        while len(in_the_middle) < 2 and ingesting.is_set():
+            time.sleep(0.001)
             if len(list(work.glob("*.part"))) == 2:
                 for process in (doomed, survivor):
                     os.kill(process.pid, signal.SIGSTOP)
@@ -148,11 +163,16 @@ def test_a_worker_killed_in_the_middle(
                 for process in (doomed, survivor):
                     os.kill(process.pid, signal.SIGCONT)
 
+    ingesting = threading.Event()
+    ingesting.set()
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    cluster_summary = ingest(raw, tmp_path / "out", CONFIG, cluster=empty.address)
-    killer.join(10)
-    assert doomed.wait() == -signal.SIGKILL
+    try:
+        cluster_summary = ingest(raw, tmp_path / "out", CONFIG, cluster=empty.address)
+    finally:
+        ingesting.clear()
+        killer.join(10)
+    assert doomed.wait(10) == -signal.SIGKILL
     assert len({path.stem for path in in_the_middle}) == 2
     assert cluster_summary.recordings == RECORDINGS + 1
     assert cluster_summary.speed > 0
@@ -188,9 +208,7 @@ def test_other_versions_there(raw: Path, tmp_path: Path, empty: Cluster, monkeyp
 
 def test_workers_of_several_threads(raw: Path, tmp_path: Path, empty: Cluster) -> None:
     empty.add("--nthreads", "2", "--no-nanny")
-    with Client(empty.address, set_as_default=False) as client:
-        while 2 not in client.nthreads().values():
-            time.sleep(0.1)
+    empty.wait_for(1, 2)
     with pytest.raises(UserError, match=r"^worker tcp://.* has several threads: start workers with --nthreads 1"):
         ingest(raw, tmp_path / "out", CONFIG, cluster=empty.address)
 
@@ -202,8 +220,7 @@ def test_the_scheduler_killed_in_the_middle(
     work = tmp_path / ".out.partial"
 
     def kill() -> None:
-        while not list(work.glob("*.part")):
-            time.sleep(0.001)
+        wait_until(lambda: bool(list(work.glob("*.part"))), every_s=0.001)
         empty.scheduler.kill()
 
     threading.Thread(target=kill, daemon=True).start()
@@ -211,3 +228,30 @@ def test_the_scheduler_killed_in_the_middle(
         ingest(raw, tmp_path / "out", CONFIG, cluster=empty.address)
     ingest(raw, tmp_path / "out", CONFIG, jobs=1)
     assert store_bytes(tmp_path / "out") == undisturbed
+
+
+def test_workers_and_a_scheduler_that_hang(
+    raw: Path, tmp_path: Path, empty: Cluster, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are alive and take connections, and never answer: the ingest ends all the same, with one line."""
+    monkeypatch.setattr(cluster, "_ANSWER_S", 2.0)
+    monkeypatch.setattr(cluster, "_VISIBLE_S", 2.0)
+    monkeypatch.setattr(cluster, "_LOOK_S", 0.5)
+    monkeypatch.setattr(cluster, "_DESERTED_S", 3.0)
+    hanging = Cluster(tmp_path_factory.mktemp("hanging"))
+    try:
+        worker = hanging.add("--nthreads", "1", "--no-nanny")
+        hanging.wait_for(1)
+        os.kill(worker.pid, signal.SIGSTOP)
+
+        def hang() -> None:
+            wait_until(lambda: bool(list((tmp_path / ".out.partial").glob("site-*"))))
+            time.sleep(6)  # the worker has been waited for
+            os.kill(hanging.scheduler.pid, signal.SIGSTOP)
+
+        threading.Thread(target=hang, daemon=True).start()
+        with pytest.raises(UserError, match="has had no worker, or has not answered, for") as caught:
+            ingest(raw, tmp_path / "out", CONFIG, cluster=hanging.address)
+        assert "\n" not in str(caught.value)
+    finally:
+        hanging.end()

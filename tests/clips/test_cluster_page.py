@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from clips_media import store_bytes, write_recording
@@ -43,6 +45,8 @@ def test_the_page_as_it_stands(tmp_path: Path) -> None:
         text=True,
         start_new_session=True,
     )
+    guard = threading.Timer(300, os.killpg, (shell.pid, signal.SIGKILL))  # else who is not ended would be waited for
+    guard.start()
     try:
         assert shell.stdout is not None
         lines = []
@@ -52,7 +56,9 @@ def test_the_page_as_it_stands(tmp_path: Path) -> None:
                 break
         assert shell.wait(30) == 0
     finally:
-        os.killpg(shell.pid, signal.SIGKILL)
+        guard.cancel()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(shell.pid, signal.SIGKILL)
     text = "".join(lines)
     assert re.search(r"ingest: 6 clips, 0.00167 h, of 3 recordings; 0 refused; [\d.]+ x real time per core", text)
     assert "6 clips in 1 shards" in text

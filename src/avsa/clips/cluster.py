@@ -16,6 +16,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -109,13 +110,19 @@ class _Run:
         while True:
             with contextlib.suppress(Empty):
                 return self._finished.get(timeout=_LOOK_S)
-            if self.client.status != "running" or self.client.nthreads():
+            if self._has_workers():
                 self._workers_at_s = time.monotonic()
             elif time.monotonic() - self._workers_at_s > _DESERTED_S:
                 raise UserError(
-                    f"{self.address} has had no worker for {_DESERTED_S / 60:.0f} minutes: nothing is lost, start "
-                    "workers and run ingest again to continue"
+                    f"{self.address} has had no worker, or has not answered, for {_DESERTED_S / 60:.0f} minutes: "
+                    "nothing is lost, start workers and run ingest again to continue"
                 )
+
+    def _has_workers(self) -> bool:
+        try:
+            return bool(self.client.nthreads(callback_timeout=_ANSWER_S))
+        except (OSError, TimeoutError):  # the scheduler hangs, or is gone: then the futures are cancelled
+            return False
 
     def _check(self, future: Any) -> None:
         """Raise what went wrong. The result itself is a file: to fetch one, its worker would have to be still there."""
@@ -158,9 +165,12 @@ async def _what_answers(address: str) -> Any:
 
 def _on_workers(client: Client, address: str, site: Site) -> None:
     """Look at the cluster before the work begins; workers that join later look for themselves."""
-    packages: Any = client.get_versions()
-    here, there = (packages[side]["packages"]["distributed"] for side in ("client", "scheduler"))
-    if here != there:
+    scheduler: Any = client.scheduler
+    try:  # of the scheduler alone: a worker that hangs would be waited for
+        there = client.sync(scheduler.versions, callback_timeout=_ANSWER_S)["packages"]["distributed"]
+    except TimeoutError as error:
+        raise UserError(f"the Dask scheduler at {address} does not answer: start it again") from error
+    if (here := version("distributed")) != there:
         raise UserError(f"the scheduler at {address} has distributed {there}, this machine {here}: use one version")
     try:
         client.wait_for_workers(1, timeout=_WORKERS_S)
@@ -171,10 +181,13 @@ def _on_workers(client: Client, address: str, site: Site) -> None:
             f"worker {several} has several threads: start workers with --nthreads 1, one per core, so that a crash "
             "costs one recording"
         )
-    try:
-        client.run(site.check)
-    except ImportError as error:
-        raise UserError(f"a worker of {address} lacks a package: {error}") from error
+    with contextlib.suppress(TimeoutError):  # of a worker that hangs; each looks again before it converts
+        found = client.sync(client._run, site.check, on_error="return", callback_timeout=_VISIBLE_S)
+        for answer in found.values():
+            if isinstance(answer, ImportError):
+                raise UserError(f"a worker of {address} lacks a package: {answer}") from answer
+            if isinstance(answer, UserError):  # else it has just gone
+                raise answer
 
 
 def _convert(
