@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,6 +49,16 @@ def test_what_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen["base"] == "configs/yt360.yaml"
     assert commands("LIMIT=20")[1][-2:] == ["--limit", "20"]
     assert commands("MAPS=1")[2] == [".venv/bin/avsa", "segment", "--params", "configs/yt360.yaml"]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_the_page_says_the_same() -> None:
+    page = (ROOT / "docs/yt360.md").read_text(encoding="utf-8")
+    first, second, *_ = re.findall(r"^```sh\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    assert shlex.split(first, comments=True) == ["make", "yt360"]
+    written = [shlex.split(line, comments=True) for line in second.splitlines()]
+    run = [[command[0].removeprefix(".venv/bin/"), *command[1:]] for command in commands()[:-1]]
+    assert written == run
 
 
 def test_what_it_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
