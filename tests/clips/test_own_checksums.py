@@ -1,10 +1,11 @@
-"""Checksums that files hold themselves, of FLAC's frames and of Matroska's parts: a flipped bit costs its clip."""
+"""What files hold to be checked by: sums of FLAC's frames and of Matroska's parts, the length of WAV's data."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
+import struct
 from pathlib import Path
 
 import av
@@ -16,6 +17,7 @@ from avsa.clips.ingest import ingest
 from avsa.clips.ledger import RefusedError
 from avsa.clips.matroska import damaged_clusters
 from avsa.clips.probe import open_stream
+from avsa.clips.riff import check_wav
 from avsa.clips.sound import decode_sound
 from avsa.clips.store import ClipStore
 from avsa.config import Clips
@@ -100,3 +102,48 @@ def test_what_has_no_checksums_is_not_judged(film: Path, tmp_path: Path) -> None
     assert damaged_clusters(tmp_path / "b.webm") == ()
     shutil.copy(film, tmp_path / "c.mkv")
     assert damaged_clusters(tmp_path / "c.mkv") == ()
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    """Half a second of 16 bit, after a chunk of odd length that is no sound."""
+    Writer(tmp_path / "a.wav").add(sound_CS=field(0.5), audio="pcm_s16le", layout="quad")
+    data = (tmp_path / "a.wav").read_bytes()
+    at = data.index(b"data")
+    (tmp_path / "a.wav").write_bytes(data[:at] + b"note\x05\0\0\0fine.\0" + data[at:])
+    check_wav(tmp_path / "a.wav")
+    return tmp_path / "a.wav"
+
+
+@pytest.mark.parametrize("lost", [65, 4096, 90000])
+def test_wav_that_lost_a_part(wav: Path, lost: int) -> None:
+    data = wav.read_bytes()
+    wav.write_bytes(data[:3000] + data[3000 + lost :])
+    with pytest.raises(RefusedError, match=rf"{lost} of 96000 bytes of sound are missing in a.wav") as caught:
+        open_stream(wav, "audio", verified=True)
+    assert caught.value.check == "truncated"
+
+
+def test_wav_of_unknown_or_large_length(wav: Path) -> None:
+    """A recorder that lost its power leaves 0, a pipe 2³² − 1; beyond 4 GB the length stands elsewhere."""
+    data = wav.read_bytes()
+    at = data.index(b"data") + 4
+    for unknown in (bytes(4), b"\xff" * 4):
+        wav.write_bytes(data[:at] + unknown + data[at + 4 : -5000])
+        check_wav(wav)
+    for size, fits in ((96000, True), (96100, False)):
+        ds64 = b"ds64" + struct.pack("<IQQQI", 28, 0, size, 0, 0)
+        wav.write_bytes(b"RF64" + b"\xff" * 4 + b"WAVE" + ds64 + data[12:at] + b"\xff" * 4 + data[at + 4 :])
+        if fits:
+            check_wav(wav)
+        else:
+            with pytest.raises(RefusedError, match="100 of 96100 bytes"):
+                check_wav(wav)
+
+
+def test_what_is_no_wav(wav: Path, film: Path) -> None:
+    data = wav.read_bytes()
+    check_wav(film)
+    for content in (b"", data[:10], data[:14], data[:40], b"RIFF\0\0\0\0AVI " + data[12:]):
+        wav.write_bytes(content)
+        check_wav(wav)

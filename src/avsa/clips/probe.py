@@ -13,6 +13,7 @@ import av
 
 from avsa.clips.ledger import RefusedError
 from avsa.clips.matroska import Part, damaged_clusters
+from avsa.clips.riff import check_wav
 
 Span = tuple[float, float]  # from, to; seconds
 
@@ -73,7 +74,7 @@ class Media:
 
 
 def open_stream(path: Path, kind: Literal["video", "audio"], verified: bool = False) -> Media:
-    """Open the first stream of a kind; with `verified`, read the whole file for checksums that it holds itself.
+    """Open the first stream of a kind; with `verified`, read the file for checksums and lengths that it holds itself.
 
     Time zero is the file's own zero; for a file cut from a longer one, whose time starts later, it is that start. Sound
     that encoders put before zero (AAC priming, Opus pre-skip) is dropped by the decoder.
@@ -98,7 +99,10 @@ def open_stream(path: Path, kind: Literal["video", "audio"], verified: bool = Fa
     stream = streams[0]
     try:
         _check_size(stream)
-        damaged = damaged_clusters(path) if verified else ()
+        damaged: tuple[Part, ...] = ()
+        if verified:
+            check_wav(path)
+            damaged = damaged_clusters(path)
     except (RefusedError, OSError) as error:
         container.close()
         if isinstance(error, OSError):
