@@ -70,6 +70,9 @@ def test_names_in_a_job_name_something_and_nobody_is_root(name: str) -> None:
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert container["securityContext"] == secure
+    user, folder = pod["securityContext"]["runAsUser"], container["workingDir"]
+    image = (ROOT / "docker" / "Dockerfile").read_text().splitlines()
+    assert {f"USER {user}:{user}", f"WORKDIR {folder}"} <= set(image)
     for variable in container["env"]:
         assert ("valueFrom" in variable) == any(word in variable["name"] for word in ("PASSWORD", "USERNAME", "KEY"))
 
