@@ -34,7 +34,9 @@ def test_a_server(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(tracking(served.uri, "known")).level == OK
     refused = only(tracking(served.refused_uri, "known"))
     assert refused.level == PROBLEM
-    assert refused.mend.startswith("start the server with --allowed-hosts 127.0.0.1,")
+    host = served.refused_uri.removeprefix("http://")
+    assert refused.text == f"{served.refused_uri} refuses the name {host} (403, Invalid Host header)"
+    assert f"--allowed-hosts 'localhost:*,{host}'" in refused.mend
     monkeypatch.setattr("mlflow.__version__", "2.22.0")
     assert only(tracking(served.uri, "known")).level == WARNING
     assert not MlflowClient(served.uri).get_experiment_by_name("unknown")  # a question makes nothing

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from avsa.doctor.check import OK, PROBLEM, WARNING, Finding
 
-PAIRS = (("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"))
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+PAIRS = (AWS, ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"))
 BUNDLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-FORWARDED = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+FORWARDED = AWS
 """What ``mlflow run`` gives a container whose artifacts lie on S3 directly, on a line that it logs."""
 LOST = (
     "AWS_SESSION_TOKEN",
@@ -23,15 +24,16 @@ LOST = (
 
 def credentials(store: str) -> Iterator[Finding]:
     """Names that go together, and files that names point to; ``store`` is the clip store's address."""
-    for first, second in PAIRS:
-        if bool(os.environ.get(first)) != bool(os.environ.get(second)):
-            alone, lost = (first, second) if os.environ.get(first) else (second, first)
-            yield Finding(PROBLEM, f"{alone} is set without {lost}", f"set both, or neither: unset {alone}")
+    halves = [pair for pair in PAIRS if bool(os.environ.get(pair[0])) != bool(os.environ.get(pair[1]))]
+    for first, second in halves:
+        alone, lost = (first, second) if os.environ.get(first) else (second, first)
+        yield Finding(PROBLEM, f"{alone} is set without {lost}", f"set both, or neither: unset {alone}")
     for name in BUNDLES:
         path = os.environ.get(name)
         if path and not Path(path).exists():
             yield Finding(PROBLEM, f"{name}: {path} is not there", f"correct it, or unset {name}")
-    yield _aws(store.startswith("s3:"))
+    if AWS not in halves:
+        yield _aws(store.startswith("s3:"))
 
 
 def _aws(needed: bool) -> Finding:

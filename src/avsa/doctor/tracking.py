@@ -32,14 +32,12 @@ def tracking(uri: str, experiment: str) -> Iterator[Finding]:
 
 def judge(uri: str, status: int, body: str, error: str, version: str = "") -> Finding:
     """What a server's answer to :data:`ASKED` means, or the error instead of one (`status` 0)."""
-    host, shown = urlsplit(uri).hostname, public(uri)
+    host, shown = urlsplit(uri).netloc.rpartition("@")[2], public(uri)  # as it is sent, with the port
     if status == 0:
         return _unreachable(shown, error)
     if status == 403 and "Host" in body:
-        text = f"{shown} refuses the host name {host} (403, Invalid Host header)"
-        return Finding(
-            PROBLEM, text, f"start the server with --allowed-hosts {host}, or MLFLOW_SERVER_ALLOWED_HOSTS={host}"
-        )
+        mend = f"start the server with --allowed-hosts 'localhost:*,{host}': the port is a part of it"
+        return Finding(PROBLEM, f"{shown} refuses the name {host} (403, Invalid Host header)", mend)
     if status in (401, 403):
         mend = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, of somebody who may"
         return Finding(PROBLEM, f"{shown} does not let you in ({status})", mend)
