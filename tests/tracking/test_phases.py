@@ -158,6 +158,17 @@ def test_secrets_in_the_address_are_not_recorded(resolved: Resolved) -> None:
         assert public(plain) == plain
 
 
+def test_secrets_in_addresses_of_the_configuration_are_not_recorded() -> None:
+    resolved = resolve(overrides=["store.address=https://me:secret@data.example/clips"])
+    with stage_run(resolved, "stats", "stats", arguments={"source": "https://me:secret@data.example/raw"}) as run:
+        pass
+    params = run.client.get_run(run.run_id).data.params
+    assert params["cfg.store.address"] == "https://***@data.example/clips"
+    assert params["arg.source"] == "https://***@data.example/raw"
+    place = download_artifacts(run_id=run.run_id, artifact_path="config.yaml", tracking_uri=run.uri)
+    assert "address: https://***@data.example/clips\n" in Path(place).read_text()
+
+
 def test_secrets_on_the_command_line_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = ["--storage", "postgresql://me:p@ss@db/sweep", "--set", "tracking.uri=https://token@tracking.example/x"]
     monkeypatch.setattr(sys, "argv", ["/bin/avsa", "sweep", *addresses, "a@b", "http://plain:1/x@y"])

@@ -6,7 +6,6 @@ import getpass
 import hashlib
 import os
 import platform
-import re
 import shlex
 import socket
 import subprocess
@@ -17,11 +16,11 @@ from pathlib import Path
 
 import psutil
 
+from avsa.tracking.store import public
+
 LOCK = Path("requirements.lock")
 WRITTEN = ("dvc.lock", "reports")
 """What the pipeline itself changes of what git holds."""
-IN_ADDRESS = re.compile(r"(?<=://)[^/\s]*(?=@)")
-"""User and password in a URL."""
 
 
 def code_version(folder: Path | None = None) -> dict[str, str]:
@@ -72,8 +71,7 @@ def environment() -> dict[str, str]:
 
 def source_tags() -> dict[str, str]:
     """What MLflow's pages show as user and source."""
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    command = IN_ADDRESS.sub("***", command)
+    command = public(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     tags = {"mlflow.source.name": command[:500], "mlflow.source.type": "LOCAL"}
     with suppress(OSError, KeyError):
         tags["mlflow.user"] = getpass.getuser()

@@ -95,7 +95,7 @@ def stage_run(
     except BaseException as error:
         status = ended_by(error)
         if status == "FAILED":
-            _explain(run, error, store.uri)
+            _explain(run, error)
         raise
     finally:
         system.close()
@@ -168,21 +168,19 @@ def _journal(run_id: str, process: dict[str, Any], fresh: bool) -> tuple[Journal
 
 def _describe(run: Run, known: mlflow.entities.Run, resolved: Resolved, arguments: Mapping[str, Any]) -> None:
     """Configuration and arguments. A continued run keeps what it began with: params cannot change."""
-    values = {f"cfg.{key}": value for key, value in resolved.flat().items()}
-    values["cfg.tracking.uri"] = public(resolved.config.tracking.uri)
-    values |= {f"arg.{key}": value for key, value in arguments.items()}
+    values = {f"cfg.{key}": public(str(value)) for key, value in resolved.flat().items()}
+    values |= {f"arg.{key}": public(str(value)) for key, value in arguments.items()}
     recorded = {key for entry in run.journal.entries() if entry["kind"] == "params" for key in entry["params"]}
     missing = {key: value for key, value in values.items() if key not in recorded | known.data.params.keys()}
     if missing:
-        config = resolved.config.model_dump(mode="json")
-        config["tracking"]["uri"] = public(config["tracking"]["uri"])
-        run.text("config.yaml", yaml.safe_dump(config, sort_keys=False))
+        config = yaml.safe_dump(resolved.config.model_dump(mode="json"), sort_keys=False)
+        run.text("config.yaml", public(config))
         run.params(missing)
 
 
-def _explain(run: Run, error: BaseException, uri: str) -> None:
+def _explain(run: Run, error: BaseException) -> None:
     """Why it failed: the traceback, and files that the exception names."""
-    run.text("traceback.txt", "".join(traceback.format_exception(error)).replace(uri, public(uri)))
+    run.text("traceback.txt", public("".join(traceback.format_exception(error))))
     for path in getattr(error, "evidence", ()):
         if path.exists():
             run.artifact(path, "evidence")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from avsa.config import Tracking
 from avsa.errors import UserError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
+IN_ADDRESS = re.compile(r"(?<=://)[^/\s]*(?=@)")
 SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
@@ -52,12 +53,9 @@ def tracking_uri(chosen: str, root: Path | None = None) -> str:
     return f"{SQLITE}{project_folder(root) / uri.removeprefix(SQLITE)}" if uri.startswith(SQLITE) else uri
 
 
-def public(uri: str) -> str:
-    """The URI without what may be a secret in it: for messages, files and records."""
-    parts = urlsplit(uri)
-    if not parts.netloc or "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=f"***@{parts.netloc.rpartition('@')[2]}"))
+def public(text: str) -> str:
+    """The text without users and passwords of addresses in it: for messages, files and records."""
+    return IN_ADDRESS.sub("***", text)
 
 
 def open_store(config: Tracking) -> Store:
