@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import psycopg2
@@ -79,6 +81,17 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.1)
 
 
+def documented() -> dict[str, str]:
+    """Option -> value of the server in docs/servers.md, without those that are chosen for a machine."""
+    page = (Path(__file__).parents[1] / "docs/servers.md").read_text(encoding="utf-8")
+    (block,) = (block for block in page.split("```sh\n")[1:] if "\nmlflow server" in block)
+    words = shlex.split(block.partition("```")[0].partition("mlflow server")[2].replace("\\\n", " "))
+    options = dict(zip(words[::2], words[1::2], strict=True))
+    for chosen_here in ("--host", "--port", "--workers"):
+        del options[chosen_here]
+    return options
+
+
 @dataclass(frozen=True)
 class Served:
     """A tracking server whose artifacts lie in an S3 bucket, both on this machine."""
@@ -108,8 +121,8 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         gateway = Gateway(objects.port)
         nowhere = {"AWS_CONFIG_FILE": "/dev/null", "AWS_SHARED_CREDENTIALS_FILE": "/dev/null"}
         keys = {**KEYS, **nowhere, "MLFLOW_S3_ENDPOINT_URL": gateway.url}
-        options = ["--backend-store-uri", database, "--artifacts-destination", "s3://mlflow/artifacts"]
-        server = TrackingServer(folder, *options, "--allowed-hosts", "localhost:*", environment=keys)
+        options = {**documented(), "--backend-store-uri": database}
+        server = TrackingServer(folder, *chain.from_iterable(options.items()), environment=keys)
         try:
             server.start()
             name = server.uri.replace("127.0.0.1", "localhost")

@@ -153,16 +153,22 @@ def test_files_whose_store_is_away_let_the_rest_pass(
     second.close()
     assert store.files == ["a", "b"]
     assert not list((tmp_path / "files").iterdir())
-    assert "the artifact store is back, and has all files" in capfd.readouterr().err
 
-    store.away = store.files_away = True  # both: nothing passes, the order stays
+    store.away = store.files_away = True
     third = Sender(again, cast(MlflowClient, store))
     (tmp_path / "c").write_text("c")
     again.append({"run": "r", "kind": "artifact", "file": again.keep(tmp_path / "c"), "folder": None})
     again.append(metrics(4))
     assert not third.settle(0.5)
-    assert not again.late
     assert "the tracking store is away" in capfd.readouterr().err
+    store.away = False
+    assert not third.settle(0.5)
+    assert [row[1] for row in store.rows] == [1, 2, 3, 4]
+    assert "the artifact store is away" in capfd.readouterr().err
+    store.files_away = False
+    assert third.settle(20)
+    assert store.files == ["a", "b", "c"]
+    assert "the artifact store is back" in capfd.readouterr().err
     third.close()
 
 

@@ -1,7 +1,7 @@
 """What is recorded waits on disk until the tracking store has it: a store that is away stops nothing and loses nothing.
 
 A folder per run: ``journal.jsonl``, an entry a line in the order of recording; ``sent``, how many bytes of it the store
-has; ``late.json``, what of them it still waits for while others go on; ``files``, copies of artifacts; ``owner.json``,
+has; ``late.json``, what of them it waits for while others go on; ``files``, copies of artifacts; ``owner.json``,
 whose it is. A kill at any moment leaves whole entries: a last line that was cut off is as if it were never recorded.
 """
 

@@ -3,8 +3,8 @@
 Every entry may be delivered twice (a connection can break after the store has acted), so delivery is idempotent:
 metrics carry the time at which they were recorded, and the store keeps one row per name, step, time and value.
 
-Artifacts often lie elsewhere, such as on S3. While that place is away and the tracking store is not, they are set
-aside, in their order, and everything else goes on.
+Artifacts are set aside and go, in their order, when all else is sent: they often lie elsewhere, such as on S3, and what
+is slow or away there holds up neither metrics nor the status of a run.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Sender:
         self._hurry = threading.Event()  # somebody waits
         self._done = threading.Event()  # a chunk was sent
         self._away_since = 0.0  # 0: the store answers
-        self._late_wait_s, self._late_at = FIRST_WAIT_S, 0.0  # when artifacts that were set aside are tried again
+        self._late_wait_s, self._late_at = 0.0, 0.0  # until artifacts are tried again; 0: their store answers
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
         self._thread.start()
 
@@ -62,9 +62,10 @@ class Sender:
     def _work(self) -> None:
         wait_s = FIRST_WAIT_S
         while not self._stop.is_set():
-            if not self._away_since and self._journal.late:
-                self._late()
-            if not self._journal.wait(0.5):
+            late = self._late_is_due()
+            if not self._journal.wait(0.0 if late else 0.5):
+                if late:
+                    self._late()
                 continue
             if not self._away_since:
                 self._hurry.wait(GATHER_S)
@@ -88,65 +89,51 @@ class Sender:
         for batch, position in batches(self._journal):
             if self._stop.is_set():
                 return True
-            artifact = batch[0]["kind"] == "artifact"
+            kind = batch[0]["kind"]
             try:
-                if batch[0]["kind"] == "metrics":
+                if kind == "metrics":
                     deliver_metrics(self._client, batch)
-                elif artifact and self._journal.late:
+                elif kind == "artifact":
                     self._journal.set_aside(batch[0])
                 else:
                     deliver(self._client, self._journal, batch[0])
             except Exception as error:
-                if is_final(error):
-                    _refused(batch[0], error)
-                elif artifact and self._answers(batch[0]["run"]):
-                    self._journal.set_aside(batch[0])
-                    self._later()
-                    _say(f"warning: files wait in {self._journal.folder}, the artifact store is away: {_line(error)}")
-                else:
+                if not is_final(error):
                     self._away(error)
                     return False
+                _refused(batch[0], error)
             self._journal.mark(position)
         if self._away_since:
             _say(f"the tracking store is back after {time.monotonic() - self._away_since:.0f} s")
             self._away_since = 0.0
         return True
 
-    def _late(self) -> None:
-        """Send artifacts that were set aside, where it is time for it: sooner where somebody waits."""
+    def _late_is_due(self) -> bool:
+        """Whether to try an artifact that was set aside: sooner where somebody waits."""
         if self._hurry.is_set():
             self._late_at = min(self._late_at, time.monotonic() + 1.0)
-        while self._journal.late and time.monotonic() >= self._late_at and not self._stop.is_set():
+        return bool(self._journal.late) and not self._away_since and time.monotonic() >= self._late_at
+
+    def _late(self) -> None:
+        entry = self._journal.late[0]
+        try:
             try:
-                self._deliver_late(self._journal.late[0])
-            except Exception:
-                self._later()
-                return
-            self._late_wait_s = FIRST_WAIT_S
-            if not self._journal.late:
-                _say("the artifact store is back, and has all files")
-                self._done.set()
-
-    def _deliver_late(self, entry: Entry) -> None:
-        try:
-            deliver(self._client, self._journal, entry)
+                deliver(self._client, self._journal, entry)
+            except Exception as error:
+                if not is_final(error):
+                    raise
+                _refused(entry, error)
+            self._journal.settle_first_late()
         except Exception as error:
-            if not is_final(error):
-                raise
-            _refused(entry, error)
-        self._journal.settle_first_late()
-
-    def _later(self) -> None:
-        self._late_at = time.monotonic() + self._late_wait_s
-        self._late_wait_s = min(2 * self._late_wait_s, LONGEST_LATE_S)
-
-    def _answers(self, run_id: str) -> bool:
-        """Whether the tracking store itself is there."""
-        try:
-            self._client.get_run(run_id)
-        except Exception:
-            return False
-        return True
+            if not self._late_wait_s:
+                _say(f"warning: files wait in {self._journal.folder}, the artifact store is away: {_line(error)}")
+            self._late_wait_s = min(2 * self._late_wait_s or FIRST_WAIT_S, LONGEST_LATE_S)
+            self._late_at = time.monotonic() + self._late_wait_s
+            return
+        if self._late_wait_s:
+            _say("the artifact store is back")
+            self._late_wait_s = 0.0
+        self._done.set()
 
     def _away(self, error: Exception) -> None:
         if not self._away_since:
