@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from avsa.resolve import resolve
+from avsa.sweep import losses
 from avsa.tracking.journal import Journal
-from avsa.tracking.process import lives, this_process
+from avsa.tracking.process import lives, started, this_process
 from avsa.tracking.run import PROCESS, spool
 from avsa.tracking.stale import FOUND_DEAD, mark_dead, send_what_waits
 from avsa.tracking.store import Store, open_store
@@ -32,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 def gone() -> dict[str, Any]:
     """A process of this machine that ended."""
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
-    process = {**this_process(), "pid": child.pid, "started": psutil.Process(child.pid).create_time()}
+    process = {**this_process(), "pid": child.pid, "started": started(child.pid)}
     assert lives(process)
     child.communicate(b"\n")
     assert lives(process) is False
@@ -52,6 +53,15 @@ def test_processes_are_told_apart() -> None:
     assert lives(mine)
     assert lives({**mine, "started": mine["started"] - 60}) is False  # its number was given to another
     assert lives({**mine, "machine": "another"}) is None
+
+
+def test_a_clock_that_is_set_makes_nobody_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, trial = this_process(), losses.this_process()
+    before = psutil.Process().create_time()
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 0.0)
+    assert psutil.Process().create_time() != before
+    assert lives(mine)
+    assert not losses.is_gone(trial)
 
 
 def test_dead_runs_are_ended_as_of_their_last_sign(store: Store, gone: dict[str, Any]) -> None:

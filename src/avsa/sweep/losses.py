@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from avsa.tracking.process import started
+
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
@@ -24,7 +26,7 @@ BEAT_S, GRACE_S = 60.0, 180.0
 
 def this_process() -> str:
     """Machine, process namespace, number and start of this process: no other one is called so."""
-    return f"{_here()} {os.getpid()} {psutil.Process().create_time():.2f}"
+    return f"{_here()} {os.getpid()} {started(os.getpid()):.2f}"
 
 
 def is_gone(process: str) -> bool:
@@ -35,7 +37,7 @@ def is_gone(process: str) -> bool:
         return False
     with suppress(psutil.NoSuchProcess):
         found = psutil.Process(int(number))
-        return f"{found.create_time():.2f}" != began or found.status() == psutil.STATUS_ZOMBIE
+        return f"{started(found.pid):.2f}" != began or found.status() == psutil.STATUS_ZOMBIE
     return True
 
 
