@@ -112,7 +112,7 @@ def options(arguments: Sequence[str]) -> list[str]:
 def _age(image: str, labels: str) -> Finding:
     """Whether the image holds the code of this folder, by the label that the build gives it."""
     with suppress(ValueError, AttributeError):
-        built = (json.loads(labels) or {}).get("org.opencontainers.image.revision", "")
+        built = (json.loads(labels) or {}).get("org.opencontainers.image.revision", "").removesuffix("-dirty")
         here = code_version().get("git.commit", "")
         if built and here and built != here:
             text = f"the image {image} holds commit {built[:7]}, this folder is at {here[:7]}"
