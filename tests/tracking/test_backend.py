@@ -21,6 +21,7 @@ name: small
 entry_points:
   stopped: {{command: {sys.executable} stopped.py}}
   failing: {{command: test 1 = 2}}
+  killed: {{command: kill -9 $$}}
   good: {{command: "true"}}
 """
 
@@ -60,7 +61,7 @@ def test_what_ends_well_is_finished(project: Path, monkeypatch: pytest.MonkeyPat
     assert ended(project, "good", monkeypatch) == "FINISHED"
 
 
-@pytest.mark.parametrize(("entry", "status"), [("stopped", "KILLED"), ("failing", "FAILED")])
+@pytest.mark.parametrize(("entry", "status"), [("stopped", "KILLED"), ("killed", "KILLED"), ("failing", "FAILED")])
 def test_what_does_not(project: Path, monkeypatch: pytest.MonkeyPatch, entry: str, status: str) -> None:
     with pytest.raises(ExecutionException, match=f"ended as {status}"):
         ended(project, entry, monkeypatch)

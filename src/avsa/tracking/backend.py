@@ -35,19 +35,24 @@ def backend() -> Any:
             known = {utils.MLFLOW_LOCAL_BACKEND_RUN_ID_CONFIG: run_id, utils.PROJECT_SYNCHRONOUS: True}
             more = (version, {**backend_config, **known}, tracking_uri, experiment_id)
             start: Any = super().run
-            well = False
+            code = 1
             try:
                 submitted = start(project_uri, entry_point, params, *more)
-                well = submitted.wait()
+                code = submitted.command_proc.wait()
             except KeyboardInterrupt:  # of a terminal, where the command got it too
                 submitted.wait()
                 raise
             finally:
                 if (status := client.get_run(run_id).info.status) not in ENDED:
-                    status = "FINISHED" if well else "FAILED"
+                    status = _ended_by(code)
                     client.set_terminated(run_id, status)
-            if not well:
+            if code:
                 raise ExecutionException(f"run {run_id} ended as {status}")
             return submitted
 
     return Backend()
+
+
+def _ended_by(code: int) -> str:
+    """The status for a command that said nothing of its end: KILLED by a signal, as shells and engines report it."""
+    return "FINISHED" if code == 0 else "KILLED" if code < 0 or code > 128 else "FAILED"
