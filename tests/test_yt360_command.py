@@ -29,7 +29,7 @@ STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 def commands(*arguments: str) -> list[list[str]]:
     """What make would run."""
-    make = ["make", "-n", "-o", ".venv/installed", "yt360", *arguments]
+    make = ["make", "--no-print-directory", "-n", "-o", ".venv/installed", "yt360", *arguments]
     done = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True)
     return [shlex.split(line) for line in done.stdout.splitlines() if line.strip()]
 
