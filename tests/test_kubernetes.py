@@ -40,7 +40,7 @@ def job(name: str) -> dict[str, Any]:
 
 
 def project() -> Any:
-    return load_project(str(ROOT / "docker"))  # type: ignore[no-untyped-call]
+    return load_project(str(ROOT / "docker"))
 
 
 @pytest.mark.parametrize("name", ["job.yaml", "storage.yaml", "multi-node.yaml"])
@@ -171,7 +171,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def launch(**parameters: str) -> Any:
-    return mlflow.projects.run(  # type: ignore[no-untyped-call]
+    return mlflow.projects.run(
         "docker",
         "pretrain",
         parameters=parameters,

@@ -73,9 +73,7 @@ def test_two_nodes_equal_one_process_and_survive_the_loss_of_one(tmp_path: Path)
                 lose(node)
     assert steps < 480
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    assert_same(
-        state(unbroken), state(broken)
-    )  # not the one before: its step depends on the loss
+    assert_same(state(unbroken), state(broken))  # not the one before: its step depends on the loss
     assert FileTracker(unbroken / "metrics.jsonl").entries() == FileTracker(broken / "metrics.jsonl").entries()
 
     engine_toy.run(tmp_path / "alone", Job(**jobs["contrast"]))
