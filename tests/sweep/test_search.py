@@ -27,8 +27,8 @@ def steps_of(folder: Path) -> Counter[str]:
 
 
 def test_a_whole_search_with_lost_failing_and_pruned_trials(tmp_path: Path) -> None:
-    """Two places; of the search, a trial is killed in its third step, the next runs out of memory, one fails."""
-    orders = {"toy 1 2": "kill", "toy 3 1": "memory", "toy 4 3": "error"}
+    """Two places; of the search, a trial is killed in its third step, one runs out of memory, one fails."""
+    orders = {"toy 1 2": "kill", "toy 3 1": "memory", "toy 4 1": "error"}
     (tmp_path / "orders").write_text(json.dumps(orders))
     said: list[str] = []
     abandoned: list[tuple[str, bool]] = []
@@ -60,8 +60,10 @@ def test_a_whole_search_with_lost_failing_and_pruned_trials(tmp_path: Path) -> N
     reasons = {
         trial.number: trial.user_attrs["reason"] for trial in attempts(studies.search) if trial.state.name == "FAIL"
     }
-    assert reasons == {3: "out of memory: 8 GB", 4: "RuntimeError: no such thing"}
-    assert "no such thing" in (tmp_path / "search" / "4" / "log.txt").read_text()
+    ordered = {3: "out of memory: 8 GB", 4: "RuntimeError: no such thing"}
+    ordered.pop(again.number, None)  # it may have the number of either, and is past that step
+    assert reasons == ordered
+    assert 4 not in ordered or "no such thing" in (tmp_path / "search" / "4" / "log.txt").read_text()
     repeated = {step: times for step, times in steps_of(tmp_path).items() if times > 1}
     assert repeated == {"search/1 2": 2}
 
