@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from mlflow import MlflowClient
 
 from avsa.resolve import resolve
 from avsa.tracking.environment import code_version
-from avsa.tracking.run import RUN_FILE, stage_run
+from avsa.tracking.process import lives
+from avsa.tracking.run import PROCESS, RUN_FILE, stage_run
 
 PROJECT = {"mlflow.source.type": "PROJECT", "mlflow.source.name": "file:///project", "mlflow.user": "who"}
 
@@ -78,7 +80,27 @@ def test_launched_again_the_first_run_goes_on(
     with stage_run(resolve(), "pretrain", "avsa-0", remembered) as run:
         assert run.run_id == first
     assert client.get_run(first).info.status == "FINISHED"
-    assert client.get_run(second).data.tags["mlflow.parentRunId"] == first
+    tags = client.get_run(second).data.tags
+    assert tags["mlflow.parentRunId"] == first
+    assert lives(json.loads(tags[PROCESS]))  # so that nobody takes it for one that never began
+
+
+def test_a_process_names_itself_before_it_calls_a_run_running(
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = launch(client, monkeypatch)
+    seen = []
+    real = MlflowClient.update_run
+
+    def update_run(self: MlflowClient, run_id: str, status: str | None = None, name: str | None = None) -> None:
+        if status == "RUNNING":
+            seen.append(self.get_run(run_id).data.tags.get(PROCESS, ""))
+        real(self, run_id, status, name)
+
+    monkeypatch.setattr(MlflowClient, "update_run", update_run)
+    with stage_run(resolve(), "pretrain", "avsa-0") as run:
+        assert run.run_id == launched
+    assert [lives(json.loads(process)) for process in seen] == [True]
 
 
 def test_without_a_repository_the_image_says_which_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,14 +76,13 @@ def _nested(run: Run, plan: PhasePlan) -> Run:
     """The run of a phase: scheduled, or of a continued run the one that there is."""
     from mlflow.exceptions import MlflowException
 
-    process = {PROCESS: json.dumps({"uri": run.uri, **this_process()})}
+    process = json.dumps({"uri": run.uri, **this_process()})
     below = f"tags.`{PARENT}` = '{run.run_id}' AND tags.`avsa.phase` = '{plan.name}'"
     try:
         for found in run.client.search_runs([run.experiment_id], below):
-            child = replace(run, run_id=found.info.run_id, whole=False, stored=last_steps(found))
-            child.tags(process)  # who looks for dead runs must not ask for the process that began it
-            return child
-        tags = {PARENT: run.run_id, "avsa.phase": plan.name, **process}
+            run.client.set_tag(found.info.run_id, PROCESS, process)  # who looks for dead runs asks for this one
+            return replace(run, run_id=found.info.run_id, whole=False, stored=last_steps(found))
+        tags = {PARENT: run.run_id, "avsa.phase": plan.name, PROCESS: process}
         made = run.client.create_run(run.experiment_id, tags=tags, run_name=plan.name)
         run.client.update_run(made.info.run_id, "SCHEDULED")
     except MlflowException as error:

@@ -27,6 +27,7 @@ from avsa.tracking.run_file import RUN_FILE, read_run_file, write_run_file
 from avsa.tracking.sender import Sender
 from avsa.tracking.store import Store, open_store, project_folder, public, refused, tracking_uri
 from avsa.tracking.system import SystemMetrics
+from avsa.tracking.takeover import alone_with
 
 if TYPE_CHECKING:
     import mlflow.entities
@@ -133,6 +134,7 @@ def _open(
         tags[PARENT] = launched
     elif launched and again:
         if launched != again:
+            client.set_tag(launched, PROCESS, tags[PROCESS])
             client.set_tag(launched, PARENT, again)  # it stays empty: what it was launched for goes on in the other
     elif launched:
         again, known = launched, client.get_run(launched)
@@ -141,6 +143,7 @@ def _open(
         if GENERATED.fullmatch(known.info.run_name or ""):
             client.update_run(again, name=full_name)
     if again:
+        client.set_tag(again, PROCESS, tags[PROCESS])  # before it runs: who looks for dead runs asks for this process
         client.update_run(again, "RUNNING")
         known = client.get_run(again)
     else:
@@ -159,11 +162,13 @@ def _journal(run_id: str, process: dict[str, Any], fresh: bool) -> tuple[Journal
     What a process left that is gone is continued; beside one that lives, which serves the same run, there is another.
     """
     folder = spool() / run_id
-    owner = read_owner(folder) or {}
-    if (folder / JOURNAL).exists() and owner.get("pid") != os.getpid() and lives(owner) is not False:
-        folder, owner = spool() / f"{run_id}.{os.getpid()}", {}
-    whole = fresh or bool(owner.get("whole"))
-    return Journal(folder, {**process, "whole": whole}), whole
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_with(folder):
+        owner = read_owner(folder) or {}
+        if (folder / JOURNAL).exists() and owner.get("pid") != os.getpid() and lives(owner) is not False:
+            folder, owner = spool() / f"{run_id}.{os.getpid()}", {}
+        whole = fresh or bool(owner.get("whole"))
+        return Journal(folder, {**process, "whole": whole}), whole
 
 
 def _describe(run: Run, known: mlflow.entities.Run, resolved: Resolved, arguments: Mapping[str, Any]) -> None:
