@@ -24,8 +24,8 @@ WRITTEN = ("dvc.lock", "reports")
 
 
 def code_version(folder: Path | None = None) -> dict[str, str]:
-    """Tags ``git.commit`` and ``git.dirty``, whether files that it holds differ from it, but for what the pipeline
-    writes; outside of a repository what a container image says of itself, or nothing."""
+    """Tags ``git.commit`` and ``git.dirty``: whether files differ from it or are new, but for what git ignores and what
+    the pipeline writes. Outside of a repository what a container image says of itself, or nothing."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
@@ -33,7 +33,7 @@ def code_version(folder: Path | None = None) -> dict[str, str]:
 
     try:
         others = [f":(top,exclude){path}" for path in WRITTEN]
-        changed = git("status", "--porcelain", "-uno", "--", ":(top)", *others)
+        changed = git("status", "--porcelain", "-unormal", "--", ":(top)", *others)
         return {"git.commit": git("rev-parse", "HEAD"), "git.dirty": str(bool(changed))}
     except (OSError, subprocess.CalledProcessError):
         image = os.environ.get("AVSA_COMMIT")  # as git describe --dirty has it
