@@ -70,7 +70,10 @@ class Range:
             return any(value == known and type(value) is type(known) for known in self.values)
         low, high = self.values
         numeric = isinstance(value, int | (float if self.kind == "float" else int)) and not isinstance(value, bool)
-        return numeric and low <= value <= high
+        if not numeric or not low <= value <= high:
+            return False
+        steps = float(value - low) / (self.step or 1.0)
+        return not self.step or abs(steps - round(steps)) < 1e-6
 
 
 class Space:
@@ -170,6 +173,8 @@ class Space:
         if kind == "float":
             values = [float(value) for value in values]
         found = Range(path, kind, tuple(values), node["paper"], log, step, conditions)
+        if found.values[-1] not in found:
+            raise self._wrong(path, f"steps of {step} from {values[0]} do not reach {values[1]}")
         if found.paper not in found:
             raise self._wrong(path, f"paper {found.paper!r} is outside of {kind} {node[kind]}")
         return found
