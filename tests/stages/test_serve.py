@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +27,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
+from click.testing import CliRunner
+from command_line import avsa
 from mlflow import MlflowClient
+from mlflow.cli import cli
 from mlflow.exceptions import MlflowException
 from torch.nn import functional as F
+from tracking_server import wait_for
 
 from avsa.acquire.synth.media import write_audio, write_video
 from avsa.data.statistics import Statistics, feature_settings
@@ -31,6 +48,7 @@ from avsa.stages.serve import MOST_ROWS
 from avsa.tasks.pretrain import network_spec
 from avsa.tracking.run import RUN_FILE, stage_run, write_run_file
 
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 FPS, RATE, HEIGHT, SECONDS = 8, 8000, 48, 1.0
 OVERRIDES = [
     "dataset=tiny",
@@ -60,18 +78,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patch.setenv("MLFLOW_TRACKING_URI", "")
         resolved = resolve(overrides=OVERRIDES)
         config = resolved.config
-        spec = network_spec(config.model, config.audio)
         zeros = np.zeros((7, 16), np.float32)
         Statistics(zeros - 3, zeros + 2, feature_settings(config.views, config.audio, RATE)).save(
             paths.statistics(config)
         )
-        for seed, name in enumerate(("avc", "avsa")):
-            with stage_run(resolved, "pretrain", f"{name}-0") as run:
-                run.log({"train/loss": 1.0 + seed}, step=7)
-                network = build_network(spec, seed)
-                save_network(paths.network(name, 0), network, {"run": name, "seed": 0})
-                write_run_file(paths.checkpoint(name, 0) / RUN_FILE, run)
-                run.checkpoint(f"{name}-0", paths.network(name, 0), {"seed": 0})
+        for drawn, name in enumerate(("avc", "avsa")):
+            train(resolved, name, 0, drawn)
         measured = [
             record("avc", 60.0),
             record("avsa", 80.0),
@@ -86,8 +98,21 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         assert run_register(resolved, "avc", 0, "avsa-bin", "avsa", "first").endswith(
             "now models:/avsa/1, models:/avsa@first"
         )
-        run_register(resolved, None, 0, "avsa-bin", "avsa", "best")
+        with redirect_stderr(StringIO()) as said:
+            run_register(resolved, None, 0, "avsa-bin", "avsa", "best")
+        assert "already exists" not in said.getvalue()  # MLflow's word for a second version
+        assert "Created version" not in said.getvalue()
         yield Served(folder, resolved, mlflow.pyfunc.load_model("models:/avsa@best"))
+
+
+def train(resolved: Resolved, name: str, seed: int, drawn: int) -> None:
+    """A run that leaves a network of this drawing."""
+    with stage_run(resolved, "pretrain", f"{name}-{seed}") as run:
+        run.log({"train/loss": 1.0 + drawn}, step=7)
+        network = build_network(network_spec(resolved.config.model, resolved.config.audio), drawn)
+        save_network(paths.network(name, seed), network, {"run": name, "seed": seed})
+        write_run_file(paths.checkpoint(name, seed) / RUN_FILE, run)
+        run.checkpoint(f"{name}-{seed}", paths.network(name, seed), {"seed": seed})
 
 
 def record(pretext: str, value: float, setting: str = "1 crop") -> Record:
@@ -207,3 +232,64 @@ def test_wrong_input_is_one_line_and_the_callers_mistake(served: Served) -> None
         assert refused.value.get_http_status_code() == 400  # type: ignore[no-untyped-call]
         assert "\n" not in refused.value.message
         assert str(served.folder) not in refused.value.message
+
+
+@pytest.mark.timeout(1200)  # a server starts, on however busy a machine
+def test_each_command_of_the_page(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a project that has what they name; the server answers curl with what the model in this process says."""
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed")
+    register, serve, curl, predict_file = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+    train(served.resolved, "avsa", 1, 2)
+    chosen = served.resolved.config.model_dump(mode="json", exclude={"base"})
+    (served.folder / "params.yaml").write_text(yaml.safe_dump(chosen))
+    for program, *words in (shlex.split(line, comments=True) for line in register.splitlines()):
+        assert program == "avsa"
+        assert avsa(served.folder, *words) == 0
+    client = MlflowClient(f"sqlite:///{served.folder}/mlflow.db")
+    aliases = {alias: str(version) for alias, version in client.get_registered_model("avsa").aliases.items()}
+    assert (aliases["best"], aliases["candidate"]) == ("2", "3")
+
+    clips = served.folder / "data/raw/synth360"
+    (clips / "test").mkdir(parents=True)
+    shutil.copy(served.folder / "clips/one.mp4", clips / "test/test-00000.mp4")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert "--port 5001" in serve
+    assert ":5001/" in curl
+    environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": os.environ["HOME"]}
+    bash: dict[str, Any] = {"cwd": served.folder, "env": {**environment, "MLFLOW_MODELS_WORKERS": "1"}}
+    server = subprocess.Popen(["bash", "-ec", serve.replace("5001", str(port))], start_new_session=True, **bash)
+
+    def answers() -> bool:
+        assert server.poll() is None
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=2):
+            return True
+        return False
+
+    try:
+        wait_for(answers, 900)
+        asked = curl.replace(":5001/", f":{port}/")
+        answer = subprocess.run(["bash", "-ec", asked], capture_output=True, text=True, check=True, **bash).stdout
+        wrong = asked.replace("test-00000", "nothing")
+        refused = subprocess.run(["bash", "-ec", wrong], capture_output=True, text=True, check=True, **bash).stdout
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert json.loads(refused)["message"].endswith("clip 0: test/nothing.mp4: no such video")
+    (found,) = json.loads(answer)["predictions"]
+    (expected,) = predict(served, path=["one.mp4"]).to_dict("records")
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
+
+    monkeypatch.chdir(served.folder)
+    monkeypatch.setenv("AVSA_CLIPS", str(clips))
+    (served.folder / "clips.json").write_text(re.findall(r"-d '(.*?)'", curl, re.DOTALL)[0])
+    program, *words = shlex.split(predict_file)
+    assert program == "mlflow"
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 0, result.output
+    (again,) = json.loads((served.folder / "answer.json").read_text())["predictions"]
+    assert again["score"] == pytest.approx(found["score"], rel=1e-5)

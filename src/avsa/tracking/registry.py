@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import warnings
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +73,8 @@ def register(
             if EXTERNAL in model.tags:  # it can be loaded now
                 client.delete_logged_model_tag(model.model_id, EXTERNAL)
             tags = {MD5: md5, PATH: network.as_posix(), "avsa.run": str(model.source_run_id)}
-            made = mlflow.register_model(f"models:/{model.model_id}", name, tags=tags)
+            with redirect_stderr(StringIO()):  # MLflow prints what it does, also that the name is not new
+                made = mlflow.register_model(f"models:/{model.model_id}", name, tags=tags)
             client.update_model_version(name, made.version, description=card)
         version = str((same or made).version)
         client.set_registered_model_alias(name, alias, version)
