@@ -105,3 +105,18 @@ def test_files_are_kept_as_they_are(tmp_path: Path) -> None:
     journal.drop(kept[0])
     assert not journal.file(kept[0]).exists()
     assert journal.file(kept[1]).exists()
+
+
+def test_a_kill_while_an_entry_is_set_aside_leaves_it_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.append({"kind": "artifact", "run": "r", "file": "0/a"})
+    [(found, position)] = journal.unsent(1 << 18)
+    journal.set_aside(found, position)  # killed before it was marked
+    again = Journal(tmp_path)
+    assert again.late == []
+    assert list(again.unsent(1 << 18)) == [(found, position)]
+    again.set_aside(found, position)
+    again.mark(position)
+    third = Journal(tmp_path)
+    assert third.late == [(found, position)]
+    assert list(third.unsent(1 << 18)) == []

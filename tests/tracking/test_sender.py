@@ -145,7 +145,7 @@ def test_files_whose_store_is_away_let_the_rest_pass(
     sender.close()  # and it does not matter who sends them
     journal.close(delete=False)
     again = Journal(journal.folder)
-    assert [Path(entry["file"]).name for entry in again.late] == ["a", "b"]
+    assert [Path(entry["file"]).name for entry, _ in again.late] == ["a", "b"]
     store.files_away = False
     second = Sender(again, cast(MlflowClient, store))
     again.append(metrics(3))

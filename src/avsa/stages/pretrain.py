@@ -138,7 +138,7 @@ def _pretrain(resolved: Resolved, name: str, start: str, seed: int, device: torc
         _write_curve(paths.curve(name, seed), run)
         write_run_file(out / RUN_FILE, run)
         run.checkpoint(f"{name}-{seed}", network, arguments)
-        run.log(final(run.curves()), run.last_step(), of=network)
+        run.log(final(run.curves()), step=0, of=network)  # at step 0 MLflow compares by bars
         # What is done is kept by its outputs: started again, after a change of code, it trains.
         shutil.rmtree(training.state)
 

@@ -38,8 +38,9 @@ class Journal:
         self._file.seek(0, os.SEEK_END)
         self._end = self._file.tell()
         self._sent = min(int((folder / SENT).read_text() or 0), self._end) if (folder / SENT).exists() else 0
-        late = folder / LATE
-        self.late: list[Entry] = json.loads(late.read_text(encoding="utf-8")) if late.exists() else []
+        late = json.loads((folder / LATE).read_text(encoding="utf-8")) if (folder / LATE).exists() else []
+        # What was set aside, and not marked before a kill, is still to be sent in its turn.
+        self.late: list[tuple[Entry, int]] = [(entry, position) for entry, position in late if position <= self._sent]
         self._lock = threading.Lock()
         self._arrived = threading.Condition(self._lock)
 
@@ -82,6 +83,11 @@ class Journal:
         with self._lock:
             return self._end > self._sent or (self._arrived.wait(timeout_s) and self._end > self._sent)
 
+    def wake(self) -> None:
+        """End a :meth:`wait` of another thread."""
+        with self._lock:
+            self._arrived.notify_all()
+
     @property
     def waiting(self) -> int:
         """Bytes that the store does not have yet; entries that were set aside count for one."""
@@ -107,9 +113,9 @@ class Journal:
         self._sent = position
         self._write(SENT, str(position))
 
-    def set_aside(self, entry: Entry) -> None:
-        """Let the entries behind this one pass it."""
-        self.late.append(entry)
+    def set_aside(self, entry: Entry, position: int) -> None:
+        """Let the entries behind this one pass it; the caller then marks its position."""
+        self.late.append((entry, position))
         self._write(LATE, json.dumps(self.late))
 
     def settle_first_late(self) -> None:

@@ -47,6 +47,7 @@ class Sender:
         """Wait until the store has everything recorded so far, at most this long; whether it has."""
         until = time.monotonic() + timeout_s
         self._hurry.set()
+        self._journal.wake()
         while self._journal.waiting and (left_s := until - time.monotonic()) > 0 and self._thread.is_alive():
             self._done.wait(min(left_s, 0.5))
             self._done.clear()
@@ -57,6 +58,7 @@ class Sender:
         """End the thread after the request it is at; what is not sent stays in the journal."""
         self._stop.set()
         self._hurry.set()
+        self._journal.wake()
         self._thread.join(timeout=60)
 
     def _work(self) -> None:
@@ -94,7 +96,7 @@ class Sender:
                 if kind == "metrics":
                     deliver_metrics(self._client, batch)
                 elif kind == "artifact":
-                    self._journal.set_aside(batch[0])
+                    self._journal.set_aside(batch[0], position)
                 else:
                     deliver(self._client, self._journal, batch[0])
             except Exception as error:
@@ -115,7 +117,7 @@ class Sender:
         return bool(self._journal.late) and not self._away_since and time.monotonic() >= self._late_at
 
     def _late(self) -> None:
-        entry = self._journal.late[0]
+        entry, _ = self._journal.late[0]
         try:
             try:
                 deliver(self._client, self._journal, entry)
