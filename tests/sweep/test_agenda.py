@@ -9,7 +9,8 @@ import pytest
 from sweep_toy import CLIPS, STEPS, in_memory, toy_plan
 
 from avsa.sweep.agenda import Agenda
-from avsa.sweep.studies import PAPER, Studies
+from avsa.sweep.losses import give_up
+from avsa.sweep.studies import PAPER, Studies, attempts, orphans
 
 BUDGET = STEPS * CLIPS
 
@@ -54,8 +55,21 @@ def test_what_waits_comes_first_and_a_continued_trial_does_not_count(studies: St
     end(studies.random, BUDGET)
     studies.random.enqueue_trial({})
     assert agenda.next() is studies.random
-    studies.random.ask().set_user_attr("continued", True)
+    studies.random.ask()
+    assert give_up(studies.random, 1, "stopped", None)
+    assert agenda.next() is studies.random
+    studies.random.ask()
+    assert [trial.number for trial in attempts(studies.random)] == [0, 2]
     assert agenda.next() is studies.search
+
+
+def test_what_is_complete_counts_though_another_process_was_about_to_give_it_up(studies: Studies) -> None:
+    running = studies.search.ask()
+    running.set_user_attr("continued", True)
+    studies.search.tell(running, 1.0)
+    assert give_up(studies.search, 0, "its process was lost", 2) is None
+    assert [trial.number for trial in attempts(studies.search)] == [0]
+    assert orphans(studies.search) == []
 
 
 def test_finalists_wait_for_trials_that_run_elsewhere(studies: Studies) -> None:
@@ -71,7 +85,7 @@ def test_finalists_wait_for_trials_that_run_elsewhere(studies: Studies) -> None:
     studies.search.tell(running, 1.0)
     assert agenda.next() is studies.finalists
     queued = [trial.user_attrs["kind"] for trial in studies.finalists.trials]
-    assert queued == ["search 2", "search 2", "random 3", "random 3"]  # no paper's: it is missing here
+    assert queued == ["search 2", "random 3"] * 2  # no paper's: it is missing here
     assert not agenda.complete()
     while agenda.next() is studies.finalists:
         end(studies.finalists, BUDGET)

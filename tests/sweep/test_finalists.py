@@ -12,7 +12,7 @@ from sweep_toy import DEPTH, SPACE, TEMPERATURE, in_memory, toy_plan
 from avsa.sweep.finalists import by_seed, candidates, difference, enqueue_finalists, winner
 from avsa.sweep.plan import Plan
 from avsa.sweep.studies import PAPER, Studies
-from avsa.sweep.summary import finalists_table, verdicts
+from avsa.sweep.summary import best_table, effort_table, finalists_table, verdicts
 
 METRIC = "within-clip"
 
@@ -87,6 +87,7 @@ def test_finalists_are_the_best_of_each_and_are_trained_once_with_every_seed(stu
     assert sorted(queued) == sorted((name, seed) for name in names for seed in (1, 2))
     params = studies.finalists.trials[1].system_attrs["fixed_params"]
     assert params == {TEMPERATURE: 0.2, DEPTH: 2}
+    assert [seed for _, seed in queued[1:]] == [1] * 4 + [2] * 3  # all with one seed before any with the next
 
 
 def test_the_winner_is_the_best_on_unseen_seeds_of_the_validation_split(studies: Studies) -> None:
@@ -119,3 +120,23 @@ def test_the_report_says_what_is_and_what_is_not_told_apart(studies: Studies) ->
     rows = finalists_table(studies, PLAN)
     assert rows[1] == ["search 1", "validation", "64.00", "66.00", "65.00"]
     assert rows[2] == ["search 1", "test", "65.00", "67.00", "66.00"]
+
+
+def test_a_trial_that_was_not_trained_again_saw_nothing() -> None:
+    found = in_memory()
+    found.search.add_trials([trial(60, 0.07, kind=PAPER, spent=40), trial(60, 0.07, twin=0, spent=40)])
+    assert effort_table(found, PLAN)[1][1:3] == ["2 complete", "40"]
+
+
+def test_with_several_metrics_the_best_are_the_pareto_front() -> None:
+    """By hand: 1 beats 0 and 4 in both; 2 and 3 are each the best of one; of random search 0 is beaten by 1."""
+    plan = toy_plan(metrics=[METRIC, "segmentation/video/miou"], random=True)
+    search, random, finalists = (optuna.create_study(directions=["maximize"] * 2) for _ in range(3))
+    found = Studies(search, random, finalists)
+    pairs = [(60.0, 20.0), (65.0, 25.0), (70.0, 10.0), (50.0, 40.0), (64.0, 25.0)]
+    for number, values in enumerate(pairs):
+        found.search.add_trial(optuna.create_trial(values=values, user_attrs={"kind": "search" if number else PAPER}))
+    found.random.add_trials([optuna.create_trial(values=values) for values in ((1.0, 1.0), (2.0, 2.0))])
+    rows = best_table(found, plan)
+    assert [row[0] for row in rows] == ["trial", "search 2", "search 1", "search 3", "random 1", "paper"]
+    assert rows[1][1:3] == ["70.00", "10.00"]

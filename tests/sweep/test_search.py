@@ -6,18 +6,21 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.trial import TrialState
 from postgresql_server import postgresql  # noqa: F401, a fixture
 from sweep_toy import CLIPS, DEPTH, STEPS, TEMPERATURE, toy_plan, toy_search, value
 
+from avsa.config import Engine
 from avsa.errors import UserError
-from avsa.sweep.losses import give_up, is_gone, lost, this_process
-from avsa.sweep.places import places
+from avsa.sweep import losses
+from avsa.sweep.losses import give_up, go_on, is_gone, lost, this_process
+from avsa.sweep.places import places, visible_gpus
 from avsa.sweep.report import PAGE, TRIALS, write_report
 from avsa.sweep.space import Space
 from avsa.sweep.storage import open_storage
-from avsa.sweep.studies import attempts, open_studies
+from avsa.sweep.studies import attempts, enqueue, open_studies, orphans
 from avsa.sweep.summary import counts
 
 
@@ -131,7 +134,95 @@ def test_what_fails_with_the_papers_configuration_stops_the_study(tmp_path: Path
         UserError, match=r"^the first trial, of the paper's configuration, fails: RuntimeError: no such"
     ):
         search.run()
-    assert [trial.state.name for trial in studies.search.trials] == ["FAIL"]
+    (tmp_path / "orders").write_text("{}")
+    again, studies = toy_search(tmp_path, toy_plan(trials=1), f"sqlite:///{tmp_path}/study.db")
+    assert again.run() == 0
+    assert [trial.state.name for trial in studies.search.trials] == ["FAIL", "COMPLETE"]
+    assert [(trial.user_attrs["kind"], trial.values) for trial in attempts(studies.search)] == [
+        ("paper", [value(0.07, 2)])
+    ]
+
+
+def test_the_papers_configuration_that_is_lost_too_often_stops_the_study_and_is_kept(tmp_path: Path) -> None:
+    """Else a search would end that nothing is compared with."""
+    (tmp_path / "orders").write_text(json.dumps({f"toy {number} 1": "kill" for number in range(9)}))
+    url, plan = f"sqlite:///{tmp_path}/study.db", toy_plan(trials=1, retries=1)
+    search, studies = toy_search(tmp_path, plan, url)
+    line = r"^the first trial, of the paper's configuration, fails: its process ended by SIGKILL.*tries it again$"
+    with pytest.raises(UserError, match=line):
+        search.run()
+    assert [trial.state.name for trial in studies.search.trials] == ["FAIL", "FAIL", "WAITING"]
+    with pytest.raises(UserError, match=line):
+        toy_search(tmp_path, plan, url)[0].run()
+    (tmp_path / "orders").write_text("{}")
+    assert toy_search(tmp_path, plan, url)[0].run() == 0
+    assert [trial.state.name for trial in attempts(studies.search)] == ["COMPLETE"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal", "postgresql"])
+def test_a_trial_goes_on_once_whoever_is_killed_while_it_is_given_up(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that gives it up ends before it has queued it; then two others queue it at once."""
+    urls = {"sqlite": f"sqlite:///{tmp_path}/study.db", "journal": f"journal:{tmp_path}/study.log"}
+    url = urls.get(kind) or request.getfixturevalue("postgresql")
+    search, studies = toy_search(tmp_path, toy_plan(study=f"orphan-{kind}", trials=2), url)
+    study = studies.search
+    search.space.suggest(study.ask())
+    monkeypatch.setattr(optuna.Study, "add_trial", _killed)
+    with pytest.raises(KeyboardInterrupt):
+        give_up(study, 0, "its process was lost", 2)
+    monkeypatch.undo()
+    assert [trial.number for trial in orphans(study)] == [0]
+    assert not search.agenda.over()
+    assert not search.agenda.complete()
+    seen = orphans(study)
+    go_on(study)
+    go_on(study)
+    monkeypatch.setattr(losses, "orphans", lambda study: seen)
+    go_on(study)
+    monkeypatch.undo()
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING", "WAITING"]
+    assert [trial.user_attrs["continues"] for trial in study.trials[1:]] == [0, 0]
+    assert search.run() == 0
+    assert search.agenda.complete()
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "COMPLETE", "FAIL", "COMPLETE"]
+    assert study.trials[2].user_attrs["reason"] == "queued twice: it is trial 1"
+    assert counts(study) == {"continued": 1, "complete": 2, "queued twice": 1}
+    assert [trial.number for trial in attempts(study)] == [1, 3]
+    assert set(steps_of(tmp_path).values()) == {1}
+    assert study.trials[1].user_attrs["losses"] == 1
+
+
+def _killed(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_trial_that_was_queued_twice_does_not_go_on_when_it_is_lost(tmp_path: Path) -> None:
+    """Its process may be killed when it has taken it, and before it has seen that there is another."""
+    search, studies = toy_search(tmp_path, toy_plan(trials=1), f"sqlite:///{tmp_path}/study.db")
+    study = studies.search
+    search.space.suggest(study.ask())
+    assert give_up(study, 0, "lost", 2)
+    study.add_trial(study.trials[1])
+    study.ask(), study.ask()
+    assert give_up(study, 2, "lost", 2) is False
+    assert give_up(study, 1, "lost", 2)
+    assert [trial.user_attrs.get("continues") for trial in study.trials] == [None, 0, 0, 1]
+    assert [trial.number for trial in attempts(study)] == [3]
+    assert search.run() == 0
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
+
+
+def test_a_finalist_that_was_queued_twice_is_trained_once(tmp_path: Path) -> None:
+    plan = toy_plan(trials=2, finalists={"count": 1, "seeds": [1]})
+    search, studies = toy_search(tmp_path, plan, f"sqlite:///{tmp_path}/study.db")
+    enqueue(studies.finalists, {TEMPERATURE: 0.07, DEPTH: 2}, "paper", 1)  # by another process, before the end
+    enqueue(studies.finalists, {TEMPERATURE: 0.07, DEPTH: 2}, "paper", 1)
+    assert search.run() == 0
+    assert counts(studies.finalists) == {"complete": 2, "queued twice": 1}
+    assert sorted(t.user_attrs["kind"] for t in attempts(studies.finalists)) == ["paper", "search 1"]
+    assert set(steps_of(tmp_path).values()) == {1}
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "journal", "postgresql"])
@@ -176,3 +267,16 @@ def test_places_share_the_cores_and_have_gpus_of_their_own() -> None:
     assert [place.gpu for place in places(2, [0, 1], ["3", "5", "6"])] == ["3", "5"]
     with pytest.raises(UserError, match="--workers 2: every worker takes a GPU of its own, and 1 are visible"):
         places(2, [0, 1], ["0"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "count", "gpus"),
+    [("", 2, ["0", "1"]), ("3, 5", 2, ["3", "5"]), ("-1", 0, []), ("0,-1,1", 1, ["0"]), ("GPU-1a", 1, ["GPU-1a"])],
+)
+def test_gpus_are_those_that_cuda_shows(
+    variable: str, count: int, gpus: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus(Engine()) == gpus
+    assert visible_gpus(Engine(device="cpu")) == []

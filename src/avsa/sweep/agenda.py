@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from avsa.sweep.finalists import candidates, enqueue_finalists
 from avsa.sweep.plan import Plan
-from avsa.sweep.studies import Studies, attempts, waiting
+from avsa.sweep.studies import Studies, attempts, orphans, waiting
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -126,4 +126,5 @@ def _seconds(trial: FrozenTrial) -> float:
 
 
 def _running(study: Study) -> int:
-    return sum(trial.state.name == "RUNNING" for trial in study.get_trials(deepcopy=False))
+    """Trials that run, or were given up and are about to be queued again."""
+    return sum(trial.state.name == "RUNNING" for trial in study.get_trials(deepcopy=False)) + len(orphans(study))

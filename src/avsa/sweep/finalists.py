@@ -55,8 +55,8 @@ def candidates(studies: Studies, plan: Plan) -> list[Candidate]:
 def enqueue_finalists(studies: Studies, plan: Plan) -> None:
     """Have every candidate trained with every seed that it was not trained with yet."""
     known = {(trial.user_attrs.get("kind"), trial.user_attrs.get("seed")) for trial in attempts(studies.finalists)}
-    for candidate in candidates(studies, plan):
-        for seed in plan.finalists.seeds:
+    for seed in plan.finalists.seeds:  # where time runs out, all have been trained with the same ones
+        for candidate in candidates(studies, plan):
             if (candidate.name, seed) not in known:
                 enqueue(studies.finalists, candidate.params, candidate.name, seed)
 

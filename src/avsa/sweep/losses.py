@@ -9,19 +9,22 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from avsa.sweep.studies import continuations, orphans
 from avsa.tracking.process import started
 
 if TYPE_CHECKING:
-    from optuna import Study
+    from optuna import Study, Trial
     from optuna.trial import FrozenTrial
 
 BEAT_S, GRACE_S = 60.0, 180.0
+CARRIED = ("kind", "seed", "threads", "run_id", "origin")  # from a trial to the one that continues it
 
 
 def this_process() -> str:
@@ -58,7 +61,8 @@ def lost(study: Study, mine: str, grace_s: float = GRACE_S) -> list[FrozenTrial]
 def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool | None:
     """Record a running trial as failed; it goes on under another number, unless it was lost too often.
 
-    Of several processes that give up a trial at once one does; the others change nothing.
+    Of several processes that give up a trial at once one does; the others change nothing. Where that one is killed
+    before the trial is queued again, :func:`go_on` makes up for it.
 
     Args:
         retries: how often it may be lost; None for one that was stopped on purpose, which always goes on.
@@ -66,35 +70,71 @@ def give_up(study: Study, number: int, reason: str, retries: int | None) -> bool
     Returns:
         Whether it goes on; None where another process gave it up.
     """
-    import optuna
+    trials = study.get_trials(deepcopy=False)
+    trial = next(trial for trial in trials if trial.number == number)
+    same = trial.user_attrs.get("same", queued_before(trials, trial))
+    if same is not None:
+        return False if leave(study, trial, same) else None
+    goes_on = retries is None or trial.user_attrs.get("losses", 0) < retries
+    if not _fail(study, trial, {"reason": reason, "lost": retries is not None, "continued": goes_on}):
+        return None
+    if goes_on:
+        _continue(study, next(trial for trial in study.get_trials() if trial.number == number))
+    return goes_on
+
+
+def go_on(study: Study) -> None:
+    """Queue what is to be continued and is not."""
+    for trial in orphans(study):
+        _continue(study, trial)
+
+
+def queued_before(trials: Iterable[FrozenTrial], trial: FrozenTrial) -> int | None:
+    """The number of the trial that continues the same one, where that is another and was queued first.
+
+    Two processes may notice at once that a lost trial is not queued. Numbers are given one after another, so that of
+    two that continue the same one every process runs the first and leaves the other.
+    """
+    first = continuations(trials).get(trial.user_attrs.get("continues", -1), trial.number)
+    return None if first == trial.number else first
+
+
+def leave(study: Study, trial: FrozenTrial | Trial, same: int) -> bool:
+    """Record a trial as failed that was queued beside another by mistake and was not begun; False if it had ended."""
+    return _fail(study, trial, {"same": same, "reason": f"queued twice: it is trial {same}"})
+
+
+def _fail(study: Study, trial: FrozenTrial | Trial, facts: dict[str, Any]) -> bool:
     from optuna.exceptions import UpdateFinishedTrialError
     from optuna.trial import TrialState
 
-    trial = next(trial for trial in study.get_trials(deepcopy=True) if trial.number == number)
-    losses = trial.user_attrs.get("losses", 0) + (retries is not None)
-    goes_on = retries is None or losses <= retries
     storage = study._storage  # a study offers no way to write to a trial that another process asked for
     try:
-        storage.set_trial_user_attr(trial._trial_id, "reason", reason)
-        storage.set_trial_user_attr(trial._trial_id, "continued", goes_on)
-        study.tell(number, state=TrialState.FAIL)
+        for key, value in facts.items():
+            storage.set_trial_user_attr(trial._trial_id, key, value)
+        study.tell(trial.number, state=TrialState.FAIL)
     except (UpdateFinishedTrialError, ValueError):
-        return None
-    if goes_on:
-        carried = {key: value for key, value in trial.user_attrs.items() if key not in ("process", "alive")}
-        again = optuna.create_trial(
-            state=TrialState.WAITING,
-            params=trial.params,
-            distributions=trial.distributions,
-            user_attrs={**carried, "origin": trial.user_attrs.get("origin", number), "losses": losses},
-            system_attrs={
-                **trial.system_attrs,
-                "fixed_params": {**trial.system_attrs.get("fixed_params", {}), **trial.params},
-            },
-            intermediate_values=trial.intermediate_values,
-        )
-        study.add_trial(again)
-    return goes_on
+        return False
+    return True
+
+
+def _continue(study: Study, trial: FrozenTrial) -> None:
+    import optuna
+
+    known = trial.user_attrs
+    facts = {"origin": trial.number, **{key: known[key] for key in CARRIED if key in known}}
+    again = optuna.create_trial(
+        state=optuna.trial.TrialState.WAITING,
+        params=trial.params,
+        distributions=trial.distributions,
+        user_attrs={**facts, "continues": trial.number, "losses": known.get("losses", 0) + known["lost"]},
+        system_attrs={
+            **trial.system_attrs,
+            "fixed_params": {**trial.system_attrs.get("fixed_params", {}), **trial.params},
+        },
+        intermediate_values=trial.intermediate_values,
+    )
+    study.add_trial(again)
 
 
 def _here() -> str:

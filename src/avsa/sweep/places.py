@@ -48,5 +48,6 @@ def visible_gpus(engine: Engine) -> list[str]:
         return []
     import torch
 
-    chosen = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    return chosen or [str(number) for number in range(torch.cuda.device_count())]
+    count = torch.cuda.device_count()  # of "0,-1,1" CUDA shows what stands before the -1
+    chosen = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return (chosen or [str(number) for number in range(count)])[:count]

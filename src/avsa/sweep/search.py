@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from avsa.errors import UserError
 from avsa.sweep.agenda import Agenda
-from avsa.sweep.losses import BEAT_S, GRACE_S, give_up, lost, this_process
+from avsa.sweep.losses import BEAT_S, GRACE_S, give_up, go_on, leave, lost, queued_before, this_process
 from avsa.sweep.places import Place
 from avsa.sweep.process import LOG, Job, Objective, Outcome, Running, start
 from avsa.sweep.studies import PAPER, attempts
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Describe = Callable[["Study", "Trial", dict[str, Any]], Job]
 """The job of a trial with its parameters; UserError where the configuration does not accept them together."""
 ENDING_S = 60.0  # for trials that were asked to stop to save their state
+PAPER_FAILS = "the first trial, of the paper's configuration, fails"
+AGAIN = "; mend it, and the same command tries it again"
 
 
 @dataclass
@@ -60,11 +62,11 @@ class Search:
         try:
             with _Stop() as stop:
                 while True:
-                    self._beat()
                     if stop.number:
                         self._end_all(stop)
                         return stop.number
                     try:
+                        self._beat()
                         self._fill()
                         self._listen(1.0)
                     except UserError:
@@ -84,6 +86,10 @@ class Search:
     def _start(self, study: Study, place: Place) -> None:
         plan = self.agenda.plan
         trial = study.ask()
+        trials = study.get_trials(deepcopy=False)
+        if (first := queued_before(trials, trials[trial.number])) is not None:
+            leave(study, trial, first)
+            return
         kind = "random" if study is self.agenda.studies.random else "search"
         facts = {"alive": time.time(), "process": self.me, "kind": kind, "seed": plan.seed}
         facts |= {**trial.user_attrs, **self.facts}
@@ -109,7 +115,7 @@ class Search:
             if other.number >= trial.number or not same or other.state.name in ("FAIL", "PRUNED"):
                 continue
             if finalist and other.user_attrs.get("kind") == facts["kind"]:
-                give_up(study, trial.number, f"enqueued twice, the other is {other.number}", retries=-1)
+                leave(study, trial, other.number)
                 return True
             if other.state.name == "COMPLETE":
                 for key in ("figures", "run_id", "spent"):
@@ -185,21 +191,28 @@ class Search:
     def _fail(self, study: Study, own: Trial, reason: str, trial: _Trial | None = None) -> None:
         from optuna.trial import TrialState
 
+        where = f" ({trial.job.folder / LOG})" if trial else ""
+        if self._is_papers(study, own.user_attrs):
+            give_up(study, own.number, reason, None)
+            raise UserError(f"{PAPER_FAILS}: {reason}{where}{AGAIN}")
         own.set_user_attr("reason", reason)
         study.tell(own, state=TrialState.FAIL)
-        where = f" ({trial.job.folder / LOG})" if trial else ""
-        if own.user_attrs.get("kind") == PAPER and study is self.agenda.studies.search:
-            raise UserError(f"the first trial, of the paper's configuration, fails: {reason}{where}")
         self.say(f"{study.study_name} {own.number}: failed: {reason}{where}")
 
     def _give_up(self, study: Study, number: int, reason: str, retries: int | None) -> None:
-        run_id = next(t.user_attrs.get("run_id") for t in study.get_trials(deepcopy=False) if t.number == number)
-        goes_on = give_up(study, number, reason, retries)
+        facts = next(t.user_attrs for t in study.get_trials() if t.number == number)
+        last = retries is not None and facts.get("losses", 0) >= retries and self._is_papers(study, facts)
+        goes_on = give_up(study, number, reason, None if last else retries)
         if goes_on is None:
             return
-        if run_id:
+        if run_id := facts.get("run_id"):
             self.abandoned(run_id, goes_on)
+        if last:
+            raise UserError(f"{PAPER_FAILS}: {reason}{AGAIN}")
         self.say(f"{study.study_name} {number}: {reason}; {'it goes on later' if goes_on else 'it is given up'}")
+
+    def _is_papers(self, study: Study, facts: Mapping[str, Any]) -> bool:
+        return facts.get("kind") == PAPER and study is self.agenda.studies.search
 
     def _beat(self) -> None:
         """Say that the running trials are alive, and look for those whose process is not."""
@@ -213,13 +226,15 @@ class Search:
                 trial.process.process.kill()
                 self._leave(trial)
         for study in self.agenda.studies:
+            go_on(study)
             for found in lost(study, self.me, self.grace_s):
                 self._give_up(study, found.number, "its process was lost", self.agenda.plan.retries)
 
     def _end_all(self, stop: _Stop) -> None:
         """Have all trials save and end; a second signal does not wait for them."""
         self.stopping = True
-        self.say(f"stopping: {len(self.running)} running trials save their state; started again, they go on")
+        if self.running:
+            self.say(f"stopping: {len(self.running)} running trials save their state; started again, they go on")
         for trial in self.running.values():
             trial.process.process.terminate()
         end, count = time.monotonic() + ENDING_S, stop.count

@@ -1,11 +1,11 @@
 """The studies of a search in their storage: what they are of, what was tried, what was lost and goes on.
 
 Trials carry, as user attributes: ``kind`` ("search", "paper", "random" or a finalist's name), ``seed``, ``threads``,
-``origin`` (number of the trial whose folder it uses, if not its own: the lost one that it continues), ``process``
-and ``alive`` (who runs it, and when that one was last heard of), ``spent`` (of the budget), ``seconds``, ``work_s``
-(those of training and measuring), ``figures``, ``run_id``, ``reason`` (why it failed), ``losses`` (how often it was
-lost before), ``twin`` (the same was tried before, as this number) and ``continued`` (it goes on under another number,
-and counts for nothing itself).
+``process`` and ``alive`` (who runs it, and when that one was last heard of), ``spent`` (of the budget), ``seconds``,
+``work_s`` (those of training and measuring), ``figures``, ``run_id``, ``reason`` (why it failed) and ``twin`` (the same
+was tried before, as this number). One that is given up says whether it was ``lost`` and is to be ``continued``; the one
+that continues it says its number, ``continues``, that of the first of them, whose folder it uses, ``origin``, and how
+often it was lost before, ``losses``. ``same`` is the number of the trial that it was queued beside by mistake.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,9 +86,9 @@ def open_studies(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             search.set_metric_names(list(plan.metrics))
-        for key, value in {IDENTITY: own, PLAN: plan.model_dump(mode="json"), **about}.items():
-            search.set_user_attr(key, value)
         enqueue(search, paper, PAPER, plan.seed)
+        for key, value in {PLAN: plan.model_dump(mode="json"), **about, IDENTITY: own}.items():
+            search.set_user_attr(key, value)  # others wait for the last one
     known = until(lambda: search.user_attrs.get(IDENTITY))
     if known is None:
         raise UserError(f"{public(url)}: study {plan.study} was not made by a sweep: give --study another name")
@@ -155,13 +155,35 @@ def _hyperband(plan: Plan) -> BasePruner:
 
 
 def attempts(study: Study) -> list[FrozenTrial]:
-    """All trials but those that go on under another number."""
-    return [trial for trial in study.get_trials(deepcopy=False) if not trial.user_attrs.get("continued")]
+    """All trials but those that go on under another number, or were queued twice."""
+    trials = study.get_trials(deepcopy=False)
+    followed = continuations(trials)
+    return [trial for trial in trials if trial.number not in followed and "same" not in trial.user_attrs]
+
+
+def continuations(trials: Iterable[FrozenTrial]) -> dict[int, int]:
+    """Number of a trial -> number of the one that it goes on as: of several, the first."""
+    found: dict[int, int] = {}
+    for trial in trials:
+        if "continues" in trial.user_attrs:
+            found.setdefault(trial.user_attrs["continues"], trial.number)
+    return found
+
+
+def orphans(study: Study) -> list[FrozenTrial]:
+    """Trials that are to be continued and are not: whoever gave them up was killed before it had queued them."""
+    trials = study.get_trials(deepcopy=False)
+    followed = continuations(trials)
+    return [
+        trial
+        for trial in trials
+        if trial.state.name == "FAIL" and trial.user_attrs.get("continued") and trial.number not in followed
+    ]
 
 
 def spent_by(study: Study) -> int:
-    """What the trials of a study saw that have ended."""
-    return sum(trial.user_attrs.get("spent", 0) for trial in attempts(study))
+    """What the trials of a study saw that have ended; one that was not trained again saw nothing."""
+    return sum(trial.user_attrs.get("spent", 0) for trial in attempts(study) if "twin" not in trial.user_attrs)
 
 
 def enqueue(study: Study, params: Params, kind: str, seed: int) -> None:

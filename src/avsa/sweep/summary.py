@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from avsa.sweep.finalists import Candidate, by_seed, candidates, complete, difference, paper_trial, winner
 from avsa.sweep.plan import Plan
-from avsa.sweep.studies import PAPER, Studies, attempts, spent_by
+from avsa.sweep.studies import PAPER, Studies, attempts, continuations, spent_by
 from avsa.sweep.trial import TEST
 
 if TYPE_CHECKING:
@@ -40,10 +40,13 @@ def progress(agenda: Agenda, study: Study, number: int) -> str:
 
 
 def counts(study: Study) -> dict[str, int]:
-    """How the trials of a study ended; those that go on under another number are counted as "continued"."""
+    """How the trials of a study ended; "continued" are those that go on under another number."""
+    trials = study.get_trials(deepcopy=False)
+    followed = continuations(trials)
     found: dict[str, int] = {}
-    for trial in study.get_trials(deepcopy=False):
-        state = "continued" if trial.user_attrs.get("continued") else trial.state.name.lower()
+    for trial in trials:
+        state = "continued" if trial.number in followed else trial.state.name.lower()
+        state = "queued twice" if "same" in trial.user_attrs else state
         found[state] = found.get(state, 0) + 1
     return found
 
@@ -135,12 +138,18 @@ def finalists_table(studies: Studies, plan: Plan) -> list[Row]:
 
 
 def best_table(studies: Studies, plan: Plan, count: int = 10) -> list[Row]:
-    """The best trials of the search and of random search with their intervals over clips, and the paper's."""
+    """The best trials of the search and of random search with their intervals over clips, and the paper's.
+
+    With several metrics, those of their Pareto fronts.
+    """
     rows = [["trial", *plan.metrics, "seconds", "seen"]]
     paper = paper_trial(studies)
-    chosen = [("search", t) for t in complete(attempts(studies.search))[:count]]
-    chosen += [("random", t) for t in complete(attempts(studies.random))[: count // 2]]
-    if paper and all(trial is not paper for _, trial in chosen):
+    search, random = (
+        complete(attempts(study) if len(plan.metrics) == 1 else study.best_trials)
+        for study in (studies.search, studies.random)
+    )
+    chosen = [("search", trial) for trial in search[:count]] + [("random", trial) for trial in random[: count // 2]]
+    if paper and all((kind, trial.number) != ("search", paper.number) for kind, trial in chosen):
         chosen.append(("search", paper))
     for kind, trial in chosen:
         name = PAPER if trial.user_attrs.get("kind") == PAPER else f"{kind} {trial.number}"
