@@ -40,6 +40,7 @@ class Job:
     seed: int
     final: bool = False  # also measured on the test split
     tags: dict[str, str] = field(default_factory=dict)
+    run_id: str = ""  # the MLflow run that the trial was recorded by before it was lost
 
 
 Interval = tuple[float, float | None, float | None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import sys
@@ -93,10 +94,14 @@ def run_sweep(path: Path, choices: Choices) -> None:
 def report(studies: Studies, plan: Plan, url: str, run: Run | None = None) -> None:
     """Write the report, print what it says in short, and keep it with the study's run."""
     out = folder(plan.study) / "report"
-    hashes = write_report(studies, plan, url, out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_name(".report.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that end together write it one after another
+        hashes = write_report(studies, plan, url, out)
+        if run:
+            for path in sorted(out.iterdir()):
+                run.artifact(path, "report")
     if run:
-        for path in sorted(out.iterdir()):
-            run.artifact(path, "report")
         run.tags({f"sweep.{key}_sha256": value for key, value in hashes.items() if value})
         for study in studies:
             run.log({f"trials/{study.study_name}": len(study.get_trials(deepcopy=False))}, step=0)
@@ -183,7 +188,8 @@ def _job(
     }
     place = folder(plan.study).resolve() / part / str(facts.get("origin", trial.number))
     resolved = configure(base, plan, space, params)
-    return Job(name, place, Path.cwd(), resolved, facts["seed"], part == "finalists", tags)
+    final, run_id = part == "finalists", facts.get("run_id", "")
+    return Job(name, place, Path.cwd(), resolved, facts["seed"], final, tags, run_id)
 
 
 @contextmanager
@@ -196,7 +202,11 @@ def _parent(base: Resolved, plan: Plan, studies: Studies, url: str) -> Iterator[
     file = folder(plan.study) / RUN_FILE
     if known:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known), encoding="utf-8")
+        own = file.with_suffix(f".{os.getpid()}")  # others that begin may read the file
+        own.write_text(json.dumps(known), encoding="utf-8")
+        own.replace(file)
+    elif studies.created:
+        file.unlink(missing_ok=True)  # of an earlier study of this name
     arguments = {"study": plan.study, "budget": plan.budget.total}
     reads = [paths.clips(base.config), paths.statistics(base.config)]
     with stage_run(base, "sweep", plan.study, remembered=file, arguments=arguments, reads=reads) as run:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 VALIDATION = ("val/within_clip_v2a", "val/within_clip_a2v")
 TEST = "test: "
 """Before the names of figures of the test split, which no choice depends on."""
+MADE = ("checkpoints", "evaluations", "data")  # by a trial in its folder, beside its journal in runs
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class TrainAndMeasure:
         """
         from avsa.tracking.run import RUN_FILE, stage_run
 
+        _clear(job)
         run: Run | None = None
         try:
             with stage_run(job.resolved, "trial", job.name, remembered=job.folder / RUN_FILE) as run:
@@ -124,7 +126,21 @@ def _plain(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "/_-. " else " " for letter in name)
 
 
+def _clear(job: Job) -> None:
+    """What a trial of an earlier study of this name left in the folder is not continued."""
+    from avsa.tracking.run import RUN_FILE, read_run_file
+
+    left = read_run_file(job.folder / RUN_FILE)
+    if left and left["run_id"] != job.run_id:
+        _remove(job.folder, MADE)
+        (job.folder / RUN_FILE).unlink()
+
+
 def _tidy(folder: Path, run: Run | None) -> None:
     """A trial that is over is its record: networks and data are not kept, its configuration makes them again."""
-    for name in ("checkpoints", "evaluations", "data", *(() if run and run.journal.waiting else ("runs",))):
+    _remove(folder, MADE if run and run.journal.waiting else (*MADE, "runs"))
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -25,7 +25,7 @@ class Recorded(Protocol):
 def write_run_file(path: Path, run: Recorded) -> None:
     """Say beside a stage's output which run made it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")  # several processes may continue a run
     temporary.write_text(json.dumps({"run_id": run.run_id, "tracking_uri": run.uri}, indent=1) + "\n", encoding="utf-8")
     os.replace(temporary, path)
 

@@ -1,0 +1,92 @@
+"""What lies in the folder of a study: of an earlier study of its name, and of several processes at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sweep_toy import in_memory, toy_plan
+
+from avsa.config import Config
+from avsa.resolve import Resolved
+from avsa.sweep import run as verb
+from avsa.sweep.process import Job
+from avsa.sweep.report import PAGE, TRIALS
+from avsa.sweep.studies import PARENT
+from avsa.sweep.trial import _clear
+
+BASE = Resolved(Config(), {})
+
+
+@pytest.mark.parametrize(("known", "kept"), [("run-1", True), ("run-2", False), ("", False)])
+def test_a_trial_continues_what_it_left_itself(known: str, kept: bool, tmp_path: Path) -> None:
+    """Not what the trial of this number left in a study that was deleted, or that lies in another storage."""
+    state = tmp_path / "checkpoints" / "avc-0" / "state.pt"
+    state.parent.mkdir(parents=True)
+    state.write_text("state")
+    record = tmp_path / "run.json"
+    record.write_text(json.dumps({"run_id": "run-1", "tracking_uri": "sqlite:///x.db"}))
+    unsent = tmp_path / "runs" / "spool" / "run-1" / "journal.jsonl"
+    unsent.parent.mkdir(parents=True)
+    unsent.write_text("{}")
+    _clear(Job("toy 0", tmp_path, tmp_path, BASE, 0, run_id=known))
+    assert (state.exists(), record.exists(), unsent.exists()) == (kept, kept, True)
+
+
+def test_a_trial_without_anything_left_begins(tmp_path: Path) -> None:
+    _clear(Job("toy 0", tmp_path, tmp_path, BASE, 0))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("created", "run_id", "remembered"), [(True, None, None), (False, "new", "new"), (False, None, "old")]
+)
+def test_a_new_study_has_a_run_of_its_own(
+    created: bool, run_id: str | None, remembered: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the folder remembers an earlier study's; one that goes on has the run that it says."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verb, "WAIT_S", 0.0)
+    file = tmp_path / "runs/sweep/toy/run.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"run_id": "old", "tracking_uri": "sqlite:///x.db"}))
+    found: list[str | None] = []
+
+    @contextmanager
+    def stage_run(*_: Any, remembered: Path, **__: Any) -> Iterator[Any]:
+        found.append(json.loads(remembered.read_text())["run_id"] if remembered.exists() else None)
+        yield type("Run", (), {"run_id": "opened", "uri": "", "tags": lambda self, tags: None})()
+
+    monkeypatch.setattr("avsa.tracking.run.stage_run", stage_run)
+    studies = replace(in_memory(), created=created)
+    if run_id:
+        studies.search.set_user_attr(PARENT, {"run_id": run_id, "tracking_uri": "sqlite:///x.db"})
+    with verb._parent(BASE, toy_plan(), studies, "sqlite:///x.db"):
+        pass
+    assert found == [remembered]
+    assert studies.search.user_attrs[PARENT]["run_id"] == "opened"
+    assert [path.name for path in file.parent.iterdir()] == (["run.json"] if remembered else [])
+
+
+def test_processes_that_end_together_write_the_report_one_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = tmp_path / "runs/sweep/toy/report"
+    out.parent.mkdir(parents=True)
+    writing = threading.Thread(target=verb.report, args=(in_memory(), toy_plan(), "sqlite:///x.db"))
+    with out.with_name(".report.lock").open("w") as other:
+        flock(other, LOCK_EX)
+        writing.start()
+        writing.join(1.0)
+        assert writing.is_alive()
+        assert not out.exists()
+    writing.join(60.0)
+    assert {path.name for path in out.iterdir()} >= {PAGE, TRIALS}
