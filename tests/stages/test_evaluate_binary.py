@@ -171,6 +171,16 @@ def test_both_tasks_share_the_features_and_no_figure_tells(here: Path, capsys: p
     assert first["avc-bin/2-crops-translator/lr"][0] in (1e-3, 1e-4)
 
 
+def test_few_views_are_the_first_of_all(here: Path) -> None:
+    features = FrozenFeatures(job(configured(cache_gb=0)))
+    whole, few = vars(features.of("train", 2, 0)), vars(features.of("train", 2, 0, most=3))
+    assert len(whole["source_R"]) == 6 * 2
+    assert len(few["source_R"]) == 4  # whole batches
+    for name in whole:
+        torch.testing.assert_close(few[name], whole[name][:4], rtol=0, atol=0)
+    assert len(features.of("train", 2, 0, most=99).source_R) == 6 * 2
+
+
 CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
     "weights": {"model": 1},
@@ -180,6 +190,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "crops": {"views": {**SETTINGS["views"], "crops": 3}},
     "precision": {"engine": {**SETTINGS["engine"], "precision": "fp32"}},
     "repeats": {"repeats": 2},
+    "views": {"most": 4},
     "split": {"split": "test"},
     "statistics": {"touch": "data/statistics/tiny.npz"},
     "store": {"touch": "data/clips/tiny/manifest.jsonl"},
@@ -216,12 +227,13 @@ def test_features_are_made_again_where_anything_they_depend_on_changes(
         Path(chosen.pop("touch")).write_text(clip_line("changed"))
     base = {**SETTINGS, "evaluate": {"batch": 4, "binary": CHOSEN}}
     split, repeats, seed = chosen.pop("split", "train"), chosen.pop("repeats", 1), chosen.pop("seed", 0)
+    most = chosen.pop("most", None)
     encoder = network(configured(), chosen.pop("model", 0))
     with torch.no_grad():
         encoder.state_dict()["video_model.conv1.1.running_mean"][0] += chosen.pop("weight", 0.0)
     checkpoint = chosen.pop("checkpoint", "avsa")
     config = Config.model_validate({**base, **chosen})
-    after = FrozenFeatures(job(config, checkpoint, encoder))._key(split, repeats, seed)
+    after = FrozenFeatures(job(config, checkpoint, encoder))._key(split, repeats, seed, most)
     assert (after == before) == (change in UNCHANGED)
 
 

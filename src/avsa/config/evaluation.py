@@ -22,6 +22,7 @@ class Binary(Section):
     train: Literal["head", "all"] = "head"  # all: the whole network is fine-tuned, from the checkpoint for each setting
     epochs: Count = 10  # passes over the frozen features; over the clips where all is trained
     views_per_clip: Count = 2  # random views of each training clip that the head sees
+    train_views: Count | None = None  # so many of them at random (whole batches), for a quick look; null: all
     test_views_per_clip: Count = 2  # pairs per test clip and label
     batch: Count = 32
     lr: Annotated[list[Positive], BeforeValidator(_as_list), Field(min_length=1)] = [1e-4]

@@ -52,7 +52,7 @@ def settings(job: Job) -> list[Setting]:
 def _frozen(job: Job, task: BinaryTask, chosen: list[Setting]) -> Iterator[tuple[Setting, Score]]:
     binary = job.config.evaluate.binary
     features = FrozenFeatures(job)
-    train = features.of("train", binary.views_per_clip, job.seed)
+    train = features.of("train", binary.views_per_clip, job.seed, binary.train_views)
     test = features.of(job.config.evaluate.split, binary.test_views_per_clip, job.seed + 1)
     features.log_use()
     for setting in chosen:

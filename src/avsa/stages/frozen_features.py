@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -36,17 +38,18 @@ class FrozenFeatures:
         self.encoder = identity(job.encoder)
         self.fetched: list[Fetched] = []
 
-    def of(self, split: str, repeats: int, seed: int) -> Features:
-        """Features of ``repeats`` views of every clip of a split, without augmentation.
+    def of(self, split: str, repeats: int, seed: int, most: int | None = None) -> Features:
+        """Features of ``repeats`` views of every clip of a split, without augmentation; of the first ``most`` in their
+        random order, to whole batches.
 
         Raises:
             UserError: an empty split, a clip that cannot be decoded, an encoder that gives other shapes than it says.
         """
 
         def make() -> dict[str, Tensor]:
-            return vars(self._extract(split, repeats, seed))
+            return vars(self._extract(split, repeats, seed, most))
 
-        self.fetched.append(self.cache.fetch(self._key(split, repeats, seed), make))
+        self.fetched.append(self.cache.fetch(self._key(split, repeats, seed, most), make))
         return Features(**self.fetched[-1].tensors)
 
     def log_use(self) -> None:
@@ -58,15 +61,18 @@ class FrozenFeatures:
         how = f"kept in {paths.FEATURES}: {saved:.1f} s saved" if kept else "made"
         tqdm.write(f"{self.job.checkpoint}: features in {seconds:.1f} s, {how}")
 
-    def _extract(self, split: str, repeats: int, seed: int) -> Features:
+    def _extract(self, split: str, repeats: int, seed: int, most: int | None) -> Features:
         config, device = self.job.config, self.job.device
         batch, views = config.evaluate.batch, without_augmentation(config.views)
         loader = split_loader(self.job, split, views, batch=batch, repeats=repeats, seed=seed, drop_last=False)
-        batches = tqdm(loader.epoch(0), total=len(loader), desc=f"features of {split}", unit="batch", disable=None)
+        steps = len(loader) if most is None else min(len(loader), math.ceil(most / batch))
+        batches = tqdm(
+            islice(loader.epoch(0), steps), total=steps, desc=f"features of {split}", unit="batch", disable=None
+        )
         with autocast(device, config.engine.precision):
             return extract(self.job.encoder, batches, build_views(config).to(device), device, seed)
 
-    def _key(self, split: str, repeats: int, seed: int) -> str:
+    def _key(self, split: str, repeats: int, seed: int, most: int | None = None) -> str:
         config, device = self.job.config, self.job.device
         package = Path(__file__).parents[1]
         code = [file for room in CODE for file in ([package / room] if "." in room else (package / room).rglob("*.py"))]
@@ -81,7 +87,7 @@ class FrozenFeatures:
                 config.audio,
                 config.evaluate.batch,
             ),
-            *(split, repeats, seed),
+            *(split, repeats, seed, most),
             [clips, *(digest(path) for path in (paths.statistics(config), *sorted(code)))],
             [bf16, hardware, torch.__version__, torch.get_num_threads()],  # arithmetic, to the last bit
         )
