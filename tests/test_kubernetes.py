@@ -17,8 +17,10 @@ import mlflow.projects.docker
 import mlflow.projects.kubernetes
 import pytest
 import yaml
+from click.testing import CliRunner
 from kubernetes_validate.utils import ValidationError, validate
 from mlflow import MlflowClient
+from mlflow.cli import cli
 from mlflow.exceptions import ExecutionException
 from mlflow.projects._project_spec import load_project
 
@@ -216,6 +218,26 @@ def test_mlflow_sends_the_job(cluster: Cluster) -> None:
 
     submitted.cancel()  # it is over: nothing to delete
     assert not cluster.deleted
+
+
+def test_the_command_of_the_page(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/cluster.md, as mlflow's own command line takes it."""
+    page = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    (block,) = (block for block in page.split("```sh\n")[1:] if "--backend kubernetes" in block.partition("```")[0])
+    lines = [shlex.split(line, comments=True) for line in block.partition("```")[0].replace("\\\n", " ").splitlines()]
+    exported = dict(words[1].split("=", 1) for words in lines if words[0] == "export")
+    assert exported.keys() == {"MLFLOW_TRACKING_URI", "KUBE_MLFLOW_TRACKING_URI"}
+    inside = exported["KUBE_MLFLOW_TRACKING_URI"]  # the other one is a store of this test's
+    monkeypatch.setenv("KUBE_MLFLOW_TRACKING_URI", inside)
+    (words,) = (words for words in lines if words[0] == "mlflow")
+    result = CliRunner().invoke(cli, words[1:])
+    assert result.exit_code == 0, result.output
+    (sent,) = cluster.jobs
+    (container,) = sent["spec"]["template"]["spec"]["containers"]
+    assert {"name": "MLFLOW_TRACKING_URI", "value": inside} in container["env"]
+    point = project().get_entry_point("pretrain")
+    meant = point.compute_command({"base": "configs/paper.yaml", "run": "avc"}, None)
+    assert [_unquoted(word) for word in container["command"]] == shlex.split(meant)
 
 
 @pytest.mark.parametrize("argument", ["a.b=[1, 'x']", "it's", "'", "'a' 'b'", "'a", "", "x", "'unquoted"])
