@@ -26,7 +26,8 @@ TWO = ["avsa-bin/4 crops/accuracy", "segmentation/video/miou"]
         ({"budget": {}}, "budget: give clips or crops"),
         ({"budget": {"clips": 1, "crops": 1}}, "budget: give clips or crops"),
         ({"finalists": {"seeds": [0, 1]}}, "finalists.seeds: 0 is the seed of the search, finalists need unseen ones"),
-        ({"study": "a.random"}, "study: string should match"),
+        ({"finalists": {"seeds": [1, 2, 1]}}, "finalists.seeds: the same one twice"),
+        ({"study": "a.random"}, "study: a name of letters, digits, - and _, got 'a.random'"),
         ({"trials": 0}, "trials: input should be greater than or equal to 1"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +42,18 @@ def test_passwords_are_not_shown() -> None:
             "journal:{folder}/text",
             "journal:{folder}/text: the study's storage cannot be used: not a journal of studies",
         ),
+        (
+            "sqlite:///{folder}/other.db",
+            "sqlite:///{folder}/other.db: the study's storage cannot be used: its tables are of MLflow, or of ",
+        ),
+        ("sqlite:///", "--storage sqlite:///: give sqlite:///FILE, journal:FILE or postgresql:"),
+        ("journal:", "--storage journal:: give sqlite:///FILE, journal:FILE or postgresql:"),
     ],
 )
 def test_unusable(url: str, line: str, tmp_path: Path) -> None:
     (tmp_path / "text").write_text("something else entirely, and long enough to be looked at as a database")
+    with closing(sqlite3.connect(tmp_path / "other.db")) as other:  # as MLflow's
+        other.executescript("CREATE TABLE alembic_version (version_num); INSERT INTO alembic_version VALUES ('a1b2')")
     with pytest.raises(UserError) as error:
         open_storage(url.format(folder=tmp_path))
     text = str(error.value)

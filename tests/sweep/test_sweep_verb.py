@@ -158,6 +158,7 @@ def test_the_winner_is_adopted_unless_a_trial_is_named(project: Path) -> None:
     [
         (("sweep",), "give a sweep file, such as configs/sweep/curriculum.yaml, or --adopt STUDY"),
         (("sweep", "none.yaml"), "none.yaml: no such configuration file"),
+        (("sweep", "sweep.yaml", "--study", "a/b"), "sweep.yaml: study: a name of letters, digits, - and _, got 'a/b'"),
         (("sweep", "sweep.yaml", "--set", "audio.mels=20"), "study small was begun with another configuration"),
         (
             ("sweep", "sweep.yaml", "--storage", "postgresql://a:b@127.0.0.1:1/c"),

@@ -80,6 +80,8 @@ class Plan(Section):
             raise ValueError("trials with several metrics cannot be pruned: set pruning to null")
         if len(self.metrics) > 1 and self.finalists.count:
             raise ValueError("several metrics have no single winner: set finalists.count to 0, and choose by --trial")
+        if len(set(self.finalists.seeds)) < len(self.finalists.seeds):
+            raise ValueError("finalists.seeds: the same one twice")
         if self.seed in self.finalists.seeds:
             raise ValueError(f"finalists.seeds: {self.seed} is the seed of the search, finalists need unseen ones")
         return self
@@ -106,4 +108,6 @@ def make_plan(content: dict[str, Any], where: str) -> Plan:
             message = f"unknown key; known here: {', '.join(Plan.model_fields)}"
         elif first["type"] == "string_pattern_mismatch" and path.startswith("metrics"):
             message = f"no metric {first['input']!r}: give within-clip or task/setting/metric"
+        elif first["type"] == "string_pattern_mismatch":
+            message = f"a name of letters, digits, - and _, got {first['input']!r}"
         raise UserError(": ".join(filter(None, (where, path, message[:1].lower() + message[1:])))) from None

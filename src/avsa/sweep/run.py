@@ -18,7 +18,7 @@ from avsa.errors import UserError
 from avsa.resolve import Resolved, overlay, resolve
 from avsa.sweep.agenda import Agenda
 from avsa.sweep.places import places, visible_gpus
-from avsa.sweep.plan import WITHIN_CLIP, Plan, read_plan
+from avsa.sweep.plan import WITHIN_CLIP, Plan, make_plan, read_plan
 from avsa.sweep.process import Job, server
 from avsa.sweep.report import PAGE, write_report
 from avsa.sweep.search import Search
@@ -131,7 +131,7 @@ def _plan(path: Path, choices: Choices) -> Plan:
         changed["study"] = choices.study
     if choices.max_trials:
         changed["trials"] = choices.max_trials
-    return Plan.model_validate({**plan.model_dump(), **changed}) if changed else plan
+    return make_plan({**plan.model_dump(), **changed}, str(path)) if changed else plan
 
 
 def _data(base: Resolved, plan: Plan) -> str:

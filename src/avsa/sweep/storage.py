@@ -55,7 +55,7 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
         UserError: no such form of address, not reachable, something else there; with ``create`` false, no such file.
     """
     path = local_file(url)
-    if path is None and not url.startswith("postgresql"):
+    if (path is None and not url.startswith("postgresql")) or path == Path():
         raise UserError(f"--storage {public(url)}: give {FORMS}")
     if path is not None and not create and not path.exists():
         raise UserError(f"{path}: no such study file: name the study, or give --storage")
@@ -66,6 +66,8 @@ def open_storage(url: str, create: bool = True) -> BaseStorage:
     except Exception as error:  # of the driver that the address names
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()
         text = reason[0] if reason else type(error).__name__
+        if "table schema" in text:  # by Alembic's table of versions, which MLflow has too
+            text = "its tables are of MLflow, or of another version of Optuna: give studies a database of their own"
         raise UserError(
             f"{public(url)}: the study's storage cannot be used: {text.replace(url, public(url))}"
         ) from None
