@@ -6,11 +6,17 @@ import csv
 import json
 import math
 import os
+import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import time
+import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +25,12 @@ import torch
 from command_line import avsa, start
 from mlflow import MlflowClient
 from torch import Tensor
+from tracking_server import wait_for
 
 from avsa.clips.store import ClipStore
 from avsa.models.checkpoint import load_network
 
+ROOT = Path(__file__).parents[1]
 PARAMS = """
 dataset: tiny
 synth: {train: 16, val: 5, test: 6, places: 3, height: 48, duration_s: 1.0, fps: 8, sample_rate: 8000}
@@ -241,3 +249,85 @@ def test_two_processes(copy: Path) -> None:
     assert [step for step, _ in found["val/loss"]] == [AVC_STEPS]
     assert all(math.isfinite(value) for name in found for _, value in found[name])
     assert json.loads((copy / "checkpoints/avc-0/run.json").read_text())["run_id"] == run.info.run_id
+
+
+# As pages say
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The page's blocks of code."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_after_a_crash(copy: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """docs/resume.md: a loss that is not finite leaves its batch; runs that nobody ended."""
+    wild = "pretrain.runs.wild=[{objective: avc, epochs: 9, batch: 8, crops: 1, lr: 1.0e+30}]"
+    assert avsa(copy, "pretrain", "wild", "--set", wild) == 2
+    assert "not finite at step" in capfd.readouterr().err
+    (run,) = runs(copy)
+    assert run.info.status == "FAILED"
+    place = copy / "mlartifacts"
+    assert [path.name for path in place.rglob("traceback.txt")] == ["traceback.txt"]
+    (kept,) = place.rglob("evidence/refused-0.pt")
+    (code,) = blocks("resume.md", "python")
+    monkeypatch.chdir(kept.parent)
+    told: dict[str, Any] = {}
+    exec(code, told)
+    batch = told["batch"]
+    assert batch["step"] == history(copy, run.info.run_id)["train/loss"][-1][0] + 1
+    assert set(batch["parts"][0]["ids"]) <= {clip.id for clip in ClipStore(copy / "data/clips/tiny")}
+    (command,) = blocks("resume.md", "sh")
+    program, *words = shlex.split(command)
+    assert program == "avsa"
+    assert avsa(copy, *words) == 0
+
+
+@pytest.mark.timeout(1500)  # a server starts, on however busy a machine
+def test_track_and_compare(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/track-and-compare.md: the pages of `make ui`; a run and a stage that a server records; and a search."""
+    (block,) = blocks("track-and-compare.md", "sh")
+    ui, train, export = (shlex.split(line, comments=True) for line in block.splitlines())
+    shutil.copy(ROOT / "Makefile", copy)
+    (copy / ".venv").mkdir()
+    (copy / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for name in ("requirements.lock", "pyproject.toml", ".venv/installed"):  # nothing is to be installed
+        (copy / name).touch()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    makefile = (copy / "Makefile").read_text()
+    assert makefile.count("mlflow.db --port 5000") == 1
+    (copy / "Makefile").write_text(makefile.replace("mlflow.db --port 5000", f"mlflow.db --port {port} --workers 1"))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "DVC_"))}
+    with (copy / "ui.log").open("w") as log:
+        server = subprocess.Popen(ui, cwd=copy, env=environment, stdout=log, stderr=log, start_new_session=True)
+    address = f"http://127.0.0.1:{port}"
+
+    def answers() -> bool:
+        assert server.poll() is None, (copy / "ui.log").read_text()
+        with suppress(OSError), urllib.request.urlopen(address, timeout=2) as page:
+            return b"<title>MLflow</title>" in page.read()
+        return False
+
+    try:
+        wait_for(answers, 900)
+        here = [word.replace("http://tracking.example:5000", address) for word in train]
+        assert here != train
+        assert avsa(copy, *here[1:]) == 0
+        name, _, value = export[1].partition("=")
+        assert (export[0], name, value) == ("export", "MLFLOW_TRACKING_URI", "http://tracking.example:5000")
+        environment |= {name: address}
+        evaluated = [sys.executable, "-m", "avsa", "evaluate", "avsa", "avsa-bin"]
+        subprocess.run(evaluated, cwd=copy, env=environment, check=True, capture_output=True)
+        (code,) = blocks("track-and-compare.md", "python")
+        head, _, search = code.partition("mlflow.search_runs")
+        told: dict[str, Any] = {}
+        exec(f"{head.replace('sqlite:////absolute/path/mlflow.db', address)}found = mlflow.search_runs{search}", told)
+        (row,) = told["found"].to_dict("records")
+        assert row["params.arg.checkpoint"] == "avsa"
+        assert 0 <= row["metrics.avsa-bin/2-crops/accuracy"] <= 100
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+    assert [run.data.tags["avsa.stage"] for run in runs(copy)] == ["pretrain", "evaluate"]  # of the project's own file
