@@ -77,7 +77,7 @@ docker/MLproject: MLproject docker/docker_env.yaml  ## the same entry points in 
 	sed '/^#/d' MLproject >> $@
 
 image:  ## the container image avsa, of this checkout
-	docker build -f docker/Dockerfile -t avsa --build-arg COMMIT=$$(git describe --always --abbrev=40 --dirty --exclude='*') \
+	docker build -f docker/Dockerfile -t avsa --build-arg COMMIT=$$(git rev-parse HEAD)$$(test -z "$$(git status --porcelain)" || echo -dirty) \
 	  --build-arg LOCK_MD5=$$(md5sum requirements.lock | cut -d' ' -f1) $(BUILD) .
 
 lock:  ## renew requirements.lock from pyproject.toml

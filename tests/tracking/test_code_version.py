@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -45,6 +46,22 @@ def test_what_makes_a_checkout_dirty(project: Path, path: str, dirty: bool) -> N
     assert code_version(project)["git.dirty"] == code_version(folder)["git.dirty"] == str(dirty)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=project, check=True, capture_output=True, text=True).stdout
     assert code_version(project)["git.commit"] == head.strip()
+
+
+def test_an_image_knows_its_checkout(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `make image` says to the build is what the image says of itself where there is no repository."""
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+    (value,) = re.findall(r"--build-arg COMMIT=(.*) \\\n", makefile)
+    commands = ["sh", "-c", f"echo {value.replace('$$', '$')}"]
+    elsewhere = tmp_path.parent / f"{tmp_path.name}-image"
+    elsewhere.mkdir()
+    for new in (None, "src.py"):
+        if new:
+            (project / new).touch()
+        said = subprocess.run(commands, cwd=project, check=True, capture_output=True, text=True).stdout.strip()
+        monkeypatch.setenv("AVSA_COMMIT", said)
+        assert code_version(elsewhere) == code_version(project)
+        assert code_version(project)["git.dirty"] == str(bool(new))
 
 
 def test_a_file_that_was_removed(project: Path) -> None:

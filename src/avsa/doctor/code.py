@@ -20,7 +20,7 @@ def code(folder: Path) -> Iterator[Finding]:
         mend = f"git clone it; if it is another user's: git config --global --add safe.directory {folder}"
         yield Finding(WARNING, f"{folder} is in no git repository: runs are recorded without a commit", mend)
     elif found["git.dirty"] == "True":
-        text = f"files differ from commit {found['git.commit'][:7]}: what runs is in no history"
-        yield Finding(WARNING, text, "git commit (git status shows them)")
+        text = f"files differ from commit {found['git.commit'][:7]} or are new: what runs is in no history"
+        yield Finding(WARNING, text, "git commit, or .gitignore (git status shows them)")
     else:
         yield Finding(OK, f"clean at commit {found['git.commit'][:7]}")
