@@ -12,7 +12,7 @@ from sweep_toy import DEPTH, SPACE, TEMPERATURE, in_memory, toy_plan
 from avsa.sweep.finalists import by_seed, candidates, difference, enqueue_finalists, winner
 from avsa.sweep.plan import Plan
 from avsa.sweep.studies import PAPER, Studies
-from avsa.sweep.summary import best_table, effort_table, finalists_table, verdicts
+from avsa.sweep.summary import best_table, effort_table, finalists_table, values_table, verdicts
 
 METRIC = "within-clip"
 
@@ -120,6 +120,19 @@ def test_the_report_says_what_is_and_what_is_not_told_apart(studies: Studies) ->
     rows = finalists_table(studies, PLAN)
     assert rows[1] == ["search 1", "validation", "64.00", "66.00", "65.00"]
     assert rows[2] == ["search 1", "test", "65.00", "67.00", "66.00"]
+
+
+def test_what_was_found_is_beside_the_papers_values(studies: Studies) -> None:
+    rows = values_table(studies, PLAN)
+    assert rows == [
+        ["range", "paper", "search 3", "search 1", "random 1"],
+        [TEMPERATURE, "0.07", "0.2", "0.1", "0.11"],
+        [DEPTH, "2", "2", "2", "2"],
+    ]
+    alone = values_table(studies, toy_plan(finalists={"count": 0}))
+    assert alone[0] == ["range", "paper", "search 3", "search 5", "search 1", "search 4"]
+    assert alone[1] == [TEMPERATURE, "0.07", "0.2", "0.2", "0.1", "0.3"]
+    assert values_table(in_memory(), PLAN) == []
 
 
 def test_a_trial_that_was_not_trained_again_saw_nothing() -> None:

@@ -17,6 +17,7 @@ from avsa.errors import UserError
 from avsa.sweep import losses
 from avsa.sweep.losses import give_up, go_on, is_gone, lost, this_process
 from avsa.sweep.places import places, visible_gpus
+from avsa.sweep.plots import WITHIN
 from avsa.sweep.report import PAGE, TRIALS, write_report
 from avsa.sweep.space import Space
 from avsa.sweep.storage import open_storage
@@ -89,7 +90,9 @@ def test_a_whole_search_with_lost_failing_and_pruned_trials(tmp_path: Path) -> N
     assert set(hashes) == {"trials", "database"}
     page = (tmp_path / "report" / PAGE).read_text()
     assert "is better than the paper&#x27;s configuration" in page
-    assert page.count("Plotly.newPlot") == 5
+    assert page.count("Plotly.newPlot") == page.count("<div class=plot>") == 5
+    assert f'"text":"{WITHIN}"' in page
+    assert '"text":"clips seen"' in page
     drawn = {path.stem for path in (tmp_path / "report").glob("*.png")}
     assert drawn == {"history", "validation", "importances", "parallel", "slices"}
     lines = (tmp_path / "report" / TRIALS).read_text().splitlines()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from fcntl import LOCK_EX, flock
@@ -81,12 +81,11 @@ def test_processes_that_end_together_write_the_report_one_after_another(
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "runs/sweep/toy/report"
     out.parent.mkdir(parents=True)
-    writing = threading.Thread(target=verb.report, args=(in_memory(), toy_plan(), "sqlite:///x.db"))
-    with out.with_name(".report.lock").open("w") as other:
-        flock(other, LOCK_EX)
-        writing.start()
-        writing.join(1.0)
-        assert writing.is_alive()
-        assert not out.exists()
-    writing.join(60.0)
+    with ThreadPoolExecutor() as threads:
+        with out.with_name(".report.lock").open("w") as other:
+            flock(other, LOCK_EX)
+            writing = threads.submit(verb.report, in_memory(), toy_plan(), "sqlite:///x.db")
+            assert not wait([writing], 1.0).done
+            assert not out.exists()
+        writing.result(60.0)
     assert {path.name for path in out.iterdir()} >= {PAGE, TRIALS}

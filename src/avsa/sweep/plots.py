@@ -9,27 +9,31 @@ from typing import TYPE_CHECKING, Any
 
 from avsa.sweep.plan import Plan
 from avsa.sweep.studies import Studies
+from avsa.sweep.summary import seen
 
 if TYPE_CHECKING:
     from optuna import Study
 
 MOST_SLICES = 12
-SIZE, PANEL = (11.0, 6.0), 2.5  # inches; the width of one slice among several
+SIZE, PANEL, AXIS = (11.0, 6.0), 2.5, 1.2  # inches; the width of a slice among several, and of a parallel coordinate
+VALIDATION = "validation"
+WITHIN = "own sound is the best match within the clip (%)"
 
 
 def plots(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, Callable[[Any], Any]]]:
     """Name, caption, and what draws it when given `optuna.visualization` or `optuna.visualization.matplotlib`."""
     search, random = with_short_names(studies.search), with_short_names(studies.random)
-    first: dict[str, Any] = {"target": lambda trial: trial.values[0], "target_name": plan.metrics[0]}
-    one = first if len(plan.metrics) > 1 else {"target_name": plan.metrics[0]}
+    one: dict[str, Any] = {"target_name": f"{plan.metrics[0]} (%)"}
+    if len(plan.metrics) > 1:
+        one["target"] = lambda trial: trial.values[0]
     both = [search, random] if plan.random else [search]
     yield "history", "History: the search and random search", lambda to: to.plot_optimization_history(both, **one)
     if len(plan.metrics) > 1:
-        shown = list(plan.metrics[:3])
+        shown = [f"{metric} (%)" for metric in plan.metrics[:3]]
         if len(plan.metrics) <= 3:
             yield "pareto", "Pareto front", lambda to: to.plot_pareto_front(search, target_names=shown)
     else:
-        yield "validation", "Validation while training", lambda to: to.plot_intermediate_values(search)
+        yield VALIDATION, "Validation while training", lambda to: to.plot_intermediate_values(search)
     yield "importances", "Importances (fANOVA)", lambda to: to.plot_param_importances(search, **one)
     yield (
         "parallel",
@@ -66,7 +70,9 @@ def interactive(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, str]]:
     for name, caption, draw in plots(studies, plan):
         figure = _tried(lambda draw=draw: draw(visualization))  # type: ignore[misc]
         if figure is not None:
-            figure.update_layout(title=caption, autosize=True)
+            figure.update_layout(title=None, autosize=True, margin_t=40)
+            if name == VALIDATION:
+                figure.update_layout(xaxis_title=seen(plan), yaxis_title=WITHIN)
             yield name, caption, figure.to_html(full_html=False, include_plotlyjs=code)
             code = False
 
@@ -79,15 +85,35 @@ def pictures(studies: Studies, plan: Plan, folder: Path) -> Iterator[Path]:
     import matplotlib.pyplot as plt
     import optuna.visualization.matplotlib as visualization
 
-    for name, _, draw in plots(studies, plan):
+    for name, caption, draw in plots(studies, plan):
         axes = _tried(lambda draw=draw: draw(visualization))  # type: ignore[misc]
         if axes is not None:
             figure = plt.gcf()
             panels = len(axes) if hasattr(axes, "__len__") else 1
-            figure.set_size_inches(max(SIZE[0], PANEL * panels), SIZE[1])
+            coordinates = figure.axes if name == "parallel" else []
+            figure.set_size_inches(max(SIZE[0], PANEL * panels, AXIS * len(coordinates)), SIZE[1])
+            for coordinate in coordinates:
+                coordinate.grid(visible=False)
+            _readable(figure)
+            if name == VALIDATION:
+                axes.set(title=caption, xlabel=seen(plan), ylabel=WITHIN)
+                if legend := axes.get_legend():
+                    legend.remove()  # a line per trial; the page names it under the pointer
             figure.savefig(folder / f"{name}.png", dpi=100, bbox_inches="tight")
             yield folder / f"{name}.png"
         plt.close("all")
+
+
+def _readable(figure: Any) -> None:
+    """Logarithmic axes name powers of ten and no more than they have room for."""
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if axis.get_scale() == "log":
+                axis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+                axis.set_major_formatter(ScalarFormatter())
+                axis.set_minor_formatter(NullFormatter())
 
 
 def _varied(study: Study) -> list[str]:

@@ -13,13 +13,13 @@ from avsa.sweep.plan import Plan
 from avsa.sweep.plots import interactive, pictures
 from avsa.sweep.storage import file_hash, public
 from avsa.sweep.studies import IDENTITY, Studies
-from avsa.sweep.summary import best_table, effort_table, finalists_table, verdicts
+from avsa.sweep.summary import best_table, effort_table, finalists_table, values_table, verdicts
 
 PAGE, TRIALS = "report.html", "trials.jsonl"
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left}"
-    "code{background:#f4f4f4}"
+    ".plot{overflow-x:auto}"
 )
 
 
@@ -71,11 +71,13 @@ def page(studies: Studies, plan: Plan, url: str, hashes: dict[str, str]) -> str:
     for title, rows in (
         ("Finalists", finalists_table(studies, plan)),
         ("Best trials", best_table(studies, plan)),
+        ("Configurations", values_table(studies, plan)),
         ("Effort", effort_table(studies, plan)),
     ):
         if rows:
             parts.append(f"<h2>{title}</h2>{_table(rows)}")
-    parts += [f"<h2>{html.escape(caption)}</h2>{drawn}" for _, caption, drawn in interactive(studies, plan)]
+    for _, caption, drawn in interactive(studies, plan):
+        parts.append(f"<h2>{html.escape(caption)}</h2><div class=plot>{drawn}</div>")
     known = {"storage": public(url), **studies.search.user_attrs.get(IDENTITY, {}), **hashes}
     parts.append("<h2>Provenance</h2>" + _table([["what", "hash"], *([key, value] for key, value in known.items())]))
     title = f"<title>Search {html.escape(plan.study)}</title>"

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from avsa.sweep.finalists import Candidate, by_seed, candidates, complete, difference, paper_trial, winner
 from avsa.sweep.plan import Plan
+from avsa.sweep.space import Space
 from avsa.sweep.studies import PAPER, Studies, attempts, continuations, spent_by
 from avsa.sweep.trial import TEST
 
@@ -45,7 +46,7 @@ def counts(study: Study) -> dict[str, int]:
     followed = continuations(trials)
     found: dict[str, int] = {}
     for trial in trials:
-        state = "continued" if trial.number in followed else trial.state.name.lower()
+        state = "continued" if trial.number in followed else trial.state.name.lower().replace("fail", "failed")
         state = "queued twice" if "same" in trial.user_attrs else state
         found[state] = found.get(state, 0) + 1
     return found
@@ -127,7 +128,7 @@ def _front(studies: Studies, plan: Plan) -> list[str]:
 
 def finalists_table(studies: Studies, plan: Plan) -> list[Row]:
     """A row per finalist: its figures with each seed, and their means."""
-    rows = [["finalist", "split", *(f"seed {seed}" for seed in plan.finalists.seeds), "mean"]]
+    rows = [["finalist", f"{plan.metrics[0]}, %", *(f"seed {seed}" for seed in plan.finalists.seeds), "mean"]]
     for candidate in candidates(studies, plan):
         for figure, split in ((plan.metrics[0], "validation"), (TEST + plan.metrics[0], "test")):
             found = by_seed(studies, candidate.name, figure)
@@ -142,7 +143,7 @@ def best_table(studies: Studies, plan: Plan, count: int = 10) -> list[Row]:
 
     With several metrics, those of their Pareto fronts.
     """
-    rows = [["trial", *plan.metrics, "seconds", "seen"]]
+    rows = [["trial", *(f"{metric}, %" for metric in plan.metrics), "time, s", seen(plan)]]
     paper = paper_trial(studies)
     search, random = (
         complete(attempts(study) if len(plan.metrics) == 1 else study.best_trials)
@@ -157,8 +158,37 @@ def best_table(studies: Studies, plan: Plan, count: int = 10) -> list[Row]:
         cells = [
             _interval(figures.get(metric), value) for metric, value in zip(plan.metrics, trial.values, strict=True)
         ]
-        rows.append([name, *cells, f"{trial.user_attrs.get('seconds', 0):.0f}", str(trial.user_attrs.get("spent", ""))])
+        rows.append(
+            [name, *cells, f"{trial.user_attrs.get('seconds', 0):.0f}", f"{trial.user_attrs.get('spent', 0):,}"]
+        )
     return rows
+
+
+def values_table(studies: Studies, plan: Plan) -> list[Row]:
+    """A row per range: its value in the paper's configuration and in the finalists, else in the search's best trials.
+
+    A value that a condition excludes is "–".
+    """
+    paper = paper_trial(studies)
+    found = [(one.name, one.params) for one in candidates(studies, plan) if one.name != PAPER]
+    if not found:
+        best = complete(attempts(studies.search) if len(plan.metrics) == 1 else studies.search.best_trials)
+        found = [(f"search {t.number}", t.params) for t in best[:5] if t.user_attrs.get("kind") != PAPER]
+    if not found:
+        return []
+    columns = [(PAPER, paper.params), *found] if paper else found
+    ranges = Space(plan.space, plan.study).ranges
+    cells = [[path, *(_value(params.get(path, "–")) for _, params in columns)] for path in ranges]
+    return [["range", *(name for name, _ in columns)], *cells]
+
+
+def _value(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def seen(plan: Plan) -> str:
+    """What a budget counts, as a heading."""
+    return "clips seen" if plan.budget.clips else "crops seen"
 
 
 def _interval(figure: list[float | None] | None, value: float) -> str:
@@ -169,8 +199,7 @@ def _interval(figure: list[float | None] | None, value: float) -> str:
 
 def effort_table(studies: Studies, plan: Plan) -> list[Row]:
     """A row per study: how its trials ended, what they saw and how long they took."""
-    unit = "clips" if plan.budget.clips else "crops"
-    rows = [["study", "trials", f"{unit} seen", "hours of trials"]]
+    rows = [["study", "trials", seen(plan), "hours of trials"]]
     for study in studies:
         found = attempts(study)
         ended = ", ".join(f"{number} {state}" for state, number in sorted(counts(study).items()))
