@@ -23,7 +23,7 @@ from avsa import config
 from benchmarks import record
 
 MANY, FEW, DISTINCT = 100_000, 10_000, 100
-CLIPS = config.Clips(clip_s=1.0, height=16, channel_order="acn-sn3d")
+CLIPS = config.Clips(clip_s=1.0, height=16, sample_rate=2000, channel_order="acn-sn3d")  # small: 100,000 fit on a disk
 
 
 class Cost(NamedTuple):
