@@ -11,15 +11,16 @@ from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-from sweep_toy import in_memory, toy_plan
+from sweep_toy import DEPTH, TEMPERATURE, in_memory, toy_plan
 
 from avsa.config import Config
 from avsa.resolve import Resolved
 from avsa.sweep import run as verb
 from avsa.sweep.process import Job
-from avsa.sweep.report import PAGE, TRIALS
-from avsa.sweep.studies import PARENT
+from avsa.sweep.report import PAGE, TRIALS, write_report
+from avsa.sweep.studies import PARENT, Studies
 from avsa.sweep.trial import _clear
 
 BASE = Resolved(Config(), {})
@@ -89,3 +90,23 @@ def test_processes_that_end_together_write_the_report_one_after_another(
             assert not out.exists()
         writing.result(60.0)
     assert {path.name for path in out.iterdir()} >= {PAGE, TRIALS}
+
+
+def test_the_report_of_several_metrics_has_a_front_and_no_word_of_finalists(tmp_path: Path) -> None:
+    plan = toy_plan(metrics=["within-clip", "segmentation/video/miou", "ucf101-1/fine-tuned/video_top1"])
+    search, random, finalists = (optuna.create_study(directions=["maximize"] * 3) for _ in range(3))
+    for number in range(1, 9):
+        params = {TEMPERATURE: number / 10, DEPTH: 1 + number % 4}
+        distributions: dict[str, Any] = {
+            TEMPERATURE: optuna.distributions.FloatDistribution(0.01, 1.0, log=True),
+            DEPTH: optuna.distributions.IntDistribution(1, 4),
+        }
+        values = [50.0 + number, 30.0 - number, 20.0 + number % 3]
+        search.add_trial(optuna.create_trial(values=values, params=params, distributions=distributions))
+    write_report(Studies(search, random, finalists), plan, "sqlite:///x.db", tmp_path)
+    drawn = {path.stem for path in tmp_path.glob("*.png")}
+    assert drawn == {"history", "pareto", "importances", "parallel", "slices"}
+    page = (tmp_path / PAGE).read_text()
+    assert "Finalists" not in page
+    assert "segmentation miou (%)" in page
+    assert "<td>search 7</td>" in page

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MOST_SLICES = 12
 SIZE, PANEL, AXIS = (11.0, 6.0), 2.5, 1.2  # inches; the width of a slice among several, and of a parallel coordinate
-VALIDATION = "validation"
+VALIDATION, PARETO = "validation", "pareto"
 WITHIN = "own sound is the best match within the clip (%)"
 
 
@@ -29,9 +29,9 @@ def plots(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, Callable[[An
     both = [search, random] if plan.random else [search]
     yield "history", "History: the search and random search", lambda to: to.plot_optimization_history(both, **one)
     if len(plan.metrics) > 1:
-        shown = [f"{metric} (%)" for metric in plan.metrics[:3]]
+        shown = [f"{metric.partition('/')[0]} {metric.rpartition('/')[2]} (%)" for metric in plan.metrics[:3]]
         if len(plan.metrics) <= 3:
-            yield "pareto", "Pareto front", lambda to: to.plot_pareto_front(search, target_names=shown)
+            yield PARETO, "Pareto front", lambda to: to.plot_pareto_front(search, target_names=shown)
     else:
         yield VALIDATION, "Validation while training", lambda to: to.plot_intermediate_values(search)
     yield "importances", "Importances (fANOVA)", lambda to: to.plot_param_importances(search, **one)
@@ -73,6 +73,8 @@ def interactive(studies: Studies, plan: Plan) -> Iterator[tuple[str, str, str]]:
             figure.update_layout(title=None, autosize=True, margin_t=40)
             if name == VALIDATION:
                 figure.update_layout(xaxis_title=seen(plan), yaxis_title=WITHIN)
+            if name == PARETO:
+                figure.update_layout(height=700, scene_camera_eye={"x": 1.75, "y": 1.75, "z": 0.9})
             yield name, caption, figure.to_html(full_html=False, include_plotlyjs=code)
             code = False
 
@@ -95,6 +97,10 @@ def pictures(studies: Studies, plan: Plan, folder: Path) -> Iterator[Path]:
             for coordinate in coordinates:
                 coordinate.grid(visible=False)
             _readable(figure)
+            if hasattr(axes, "zaxis"):
+                for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+                    axis.labelpad = 12
+                axes.set_box_aspect(None, zoom=0.85)
             if name == VALIDATION:
                 axes.set(title=caption, xlabel=seen(plan), ylabel=WITHIN)
                 if legend := axes.get_legend():

@@ -19,8 +19,14 @@ PAGE, TRIALS = "report.html", "trials.jsonl"
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left}"
-    ".plot{overflow-x:auto}"
+    "td:first-child{white-space:nowrap}.plot{overflow-x:auto}"
 )
+
+FINALISTS = (
+    " Finalists are trained with seeds that the search has not seen; they alone are measured on the test split too, "
+    "which no choice depends on."
+)
+DIFFERENCES = "Differences are paired by seed, with Student's 95 % intervals over seeds. "
 
 
 def write_report(studies: Studies, plan: Plan, url: str, folder: Path) -> dict[str, str]:
@@ -62,11 +68,9 @@ def page(studies: Studies, plan: Plan, url: str, hashes: dict[str, str]) -> str:
     parts = [
         f"<h1>Search {html.escape(plan.study)}</h1>",
         f"<p>Each trial trains {', '.join(map(html.escape, plan.runs))} on {budget} from the same seed, {plan.seed}, "
-        "and is measured on the validation split. Finalists are trained with seeds that the search has not seen; they "
-        "alone are measured on the test split too, which no choice depends on.</p>",
+        f"and is measured on the validation split.{FINALISTS if plan.finalists.count else ''}</p>",
         "<ul>" + "".join(f"<li>{html.escape(text)}</li>" for text in verdicts(studies, plan)) + "</ul>",
-        "<p>Differences are paired by seed, with Student's 95 % intervals over seeds. Intervals of single trials, "
-        "below, are over clips.</p>",
+        f"<p>{DIFFERENCES if plan.finalists.count else ''}Intervals of single trials, below, are over clips.</p>",
     ]
     for title, rows in (
         ("Finalists", finalists_table(studies, plan)),
