@@ -69,6 +69,7 @@ class Project:
         """Wait for it. Returns its exit code."""
         said, _ = process.communicate(timeout=1800)
         self.said.append(said)
+        self.give()
         if process.returncode:
             print(said[-3000:], flush=True)
         return process.returncode
@@ -80,6 +81,11 @@ class Project:
         run = self.last()
         print(f"{run.info.run_name}: {run.info.status} after {time.monotonic() - began:.0f} s", flush=True)
         return run
+
+    def give(self) -> None:
+        """The folder and what root wrote there is somebody's who is not root, as that of a user of containers."""
+        if os.getuid() == 0:
+            subprocess.run(["chown", "-R", "1000:1000", str(self.folder)], check=True)
 
     def last(self) -> Run:
         """The run that `mlflow run` made last."""
@@ -119,8 +125,6 @@ def project(tmp_path_factory: pytest.TempPathFactory, postgresql: str) -> Iterat
         keys = {"AWS_ACCESS_KEY_ID": "trainer", "AWS_SECRET_ACCESS_KEY": hidden[0], "AWS_ENDPOINT_URL": objects.url}
         lines = [*(f"{name}={value}" for name, value in keys.items()), f"MLFLOW_TRACKING_PASSWORD={hidden[1]}"]
         (folder / "avsa" / "secrets.env").write_text("\n".join([*lines, "MLFLOW_TRACKING_USERNAME=trainer", ""]))
-        if os.getuid() == 0:  # the folder is somebody's who is not root
-            subprocess.run(["chown", "-R", "1000:1000", str(folder / "avsa")], check=True)
         objects.client().create_bucket(Bucket="mlflow")
         database = postgresql.replace("://", "+psycopg2://", 1)  # the driver that the lock has
         port = _free_port()
@@ -141,7 +145,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, postgresql: str) -> Iterat
                     break
                 assert server.poll() is None, (folder / "server.log").read_text()
                 time.sleep(1)
-            yield Project(folder / "avsa", f"http://127.0.0.1:{port}", objects, hidden)
+            project = Project(folder / "avsa", f"http://127.0.0.1:{port}", objects, hidden)
+            project.give()
+            yield project
         finally:
             server.terminate()
             server.wait(60)
@@ -230,7 +236,17 @@ def test_the_same_entry_points_without_a_container(project: Project) -> None:
     run = project.run(f"mlflow run . --env-manager=local -e pretrain {SMOKE} -P run=avsa -P from=avc")
     assert (run.info.status, run.data.params["arg.from"]) == ("FINISHED", "avc")
     assert "mlflow.docker.image.uri" not in run.data.tags
-    study = project.run(f"mlflow run . --env-manager=local -e sweep {SMOKE} {STUDY}")
+    assert_searched(project, project.run(f"mlflow run . --env-manager=local -e sweep {SMOKE} {STUDY}"))
+
+
+def test_a_search_in_a_container(project: Project) -> None:
+    study = project.run(f"mlflow run docker {OURS} -e sweep {SMOKE} {STUDY} -P study=contained")
+    assert_searched(project, study)
+    assert (project.folder / "runs/sweep/contained/report/report.html").exists()
+
+
+def assert_searched(project: Project, study: Run) -> None:
+    """The study's run ended well, and those of its trials below it."""
     assert study.info.status == "FINISHED"
     trials = project.client.search_runs(
         [study.info.experiment_id], f"tags.mlflow.parentRunId = '{study.info.run_id}' AND status = 'FINISHED'"
