@@ -4,8 +4,8 @@ Both train the demo's network on the same decoded noise, in turns, in one proces
 the system's metrics and is carried to the store by its thread meanwhile. Compared are processor seconds of all threads:
 what recording does beside the training counts, and what else the machine does does not. Where the ratio is lost in what
 two trainings differ by anyway, the processor seconds of recording itself tell: those of its threads and of the calls
-that hand something to them. Seconds on the clock are printed, too; and how long a run takes to begin and to end, once per stage, and 10,000 points to be recorded, to arrive
-and to be read.
+that hand something to them. Seconds on the clock are printed, too; and how long a run takes to begin and to end, once
+per stage, and 10,000 points to be recorded, to arrive and to be read.
 """
 
 import itertools
@@ -139,7 +139,7 @@ def recording_s() -> float:
     """Processor seconds so far of the threads that record."""
     own = {thread.native_id for thread in threading.enumerate() if thread.name in ("tracking", "system metrics")}
     assert len(own) == 2
-    return sum(thread.user_time + thread.system_time for thread in psutil.Process().threads() if thread.id in own)
+    return float(sum(one.user_time + one.system_time for one in psutil.Process().threads() if one.id in own))
 
 
 def points(run: Tracker) -> None:
