@@ -114,6 +114,23 @@ def test_a_study_that_is_done_is_left_as_it_is_and_more_trials_go_on(tmp_path: P
     assert steps_of(tmp_path) - before == Counter(f"search/2 {step}" for step in range(STEPS))
 
 
+def test_no_trial_begins_while_the_store_is_away(tmp_path: Path) -> None:
+    answers = iter([True, False, False])
+    said: list[str] = []
+    search, studies = toy_search(
+        tmp_path,
+        toy_plan(trials=3),
+        f"sqlite:///{tmp_path}/study.db",
+        say=said.append,
+        ready=lambda: next(answers, True),
+    )
+    assert search.run() == 0
+    assert [trial.state.name for trial in studies.search.trials] == ["COMPLETE"] * 3
+    away, back = "the tracking store is away: no trial begins until it is back", "the tracking store is back"
+    assert [line for line in said if "store" in line] == [away, back]
+    assert said.index(back) < next(number for number, line in enumerate(said) if line.startswith("toy 1"))
+
+
 def test_a_trial_that_is_lost_again_and_again_is_given_up(tmp_path: Path) -> None:
     (tmp_path / "orders").write_text(json.dumps({f"toy {number} 1": "kill" for number in range(1, 9)}))
     abandoned: list[bool] = []

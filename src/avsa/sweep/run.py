@@ -83,7 +83,18 @@ def run_sweep(path: Path, choices: Choices) -> None:
             describe = partial(_job, _trial_base(base, threads), plan, space, run.run_id)
             abandoned = partial(_end_run, run)
             facts = {"threads": threads}
-            search = Search(agenda, space, here, context, TrainAndMeasure(plan), describe, facts, _say, abandoned)
+            search = Search(
+                agenda,
+                space,
+                here,
+                context,
+                TrainAndMeasure(plan),
+                describe,
+                facts,
+                say=_say,
+                abandoned=abandoned,
+                ready=partial(_answers, run),
+            )
             if number := search.run():
                 raise SystemExit(128 + number)
             report(studies, plan, url, run)
@@ -221,6 +232,15 @@ def _end_run(run: Run, run_id: str, goes_on: bool) -> None:
     """A trial that was killed could not end its run itself."""
     with suppress(Exception):
         run.client.set_terminated(run_id, "KILLED" if goes_on else "FAILED")
+
+
+def _answers(run: Run) -> bool:
+    """Whether the tracking store does: a trial that cannot open its run would fail, and the study be used up so."""
+    try:
+        run.client.get_run(run.run_id)
+    except Exception:  # of the network, of a server, of a database
+        return False
+    return True
 
 
 def _say(text: str) -> None:

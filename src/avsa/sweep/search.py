@@ -46,11 +46,13 @@ class Search:
     facts: Mapping[str, Any] = field(default_factory=dict)  # recorded with every trial
     say: Callable[[str], None] = print
     abandoned: Callable[[str, bool], None] = lambda run_id, goes_on: None  # what a trial whose process was lost leaves
+    ready: Callable[[], bool] = lambda: True  # whether what every trial needs is there: else none begins
     beat_s: float = BEAT_S
     grace_s: float = GRACE_S
     running: dict[int, _Trial] = field(default_factory=dict)  # by place
     stopping: bool = False
     _beat_at: float = -1e9
+    _waits: bool = False
 
     def run(self) -> int:
         """Returns the number of the signal that asked to stop, 0 for none.
@@ -81,7 +83,15 @@ class Search:
     def _fill(self) -> None:
         for place in self.places:
             while place.number not in self.running and (study := self.agenda.next()) is not None:
+                if self._waits_for_store():
+                    return
                 self._start(study, place)
+
+    def _waits_for_store(self) -> bool:
+        before, self._waits = self._waits, not self.ready()
+        if self._waits != before:
+            self.say(f"the tracking store is {'away: no trial begins until it is back' if self._waits else 'back'}")
+        return self._waits
 
     def _start(self, study: Study, place: Place) -> None:
         plan = self.agenda.plan
