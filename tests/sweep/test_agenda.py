@@ -93,9 +93,9 @@ def test_finalists_wait_for_trials_that_run_elsewhere(studies: Studies) -> None:
     assert agenda.complete()
 
 
-@pytest.mark.parametrize(("left", "turn"), [(91.0, "search"), (69.0, "finalists"), (9.0, None)])
+@pytest.mark.parametrize(("left", "turn"), [(86.0, "search"), (84.0, "finalists"), (13.0, "finalists"), (12.0, None)])
 def test_time_is_kept_for_the_finalists(studies: Studies, left: float, turn: str | None) -> None:
-    """A trial takes 10 s, finalists 6 × 10 s: with 80 s or more another trial fits, with 10 s a finalist."""
+    """A trial takes 10 s, finalists 6 × 12.5 s: with 85 s or more another trial fits, with 12.5 s a finalist."""
     end(studies.search, BUDGET, kind=PAPER)
     end(studies.search, BUDGET)
     end(studies.random, BUDGET)
@@ -107,12 +107,17 @@ def test_time_is_kept_for_the_finalists(studies: Studies, left: float, turn: str
 
 
 def test_the_time_left_is_estimated(studies: Studies) -> None:
-    """Of 4 trials 2 are left, and as many of random search: 4 × 10 s; then 6 finalists of 10 s."""
+    """Of 4 trials 2 are left, and as many of random search: 4 × 10 s; then 6 finalists of 12.5 s, or as long as the first took."""
     agenda = agenda_of(studies)
     assert agenda.left_s() is None
     end(studies.search, BUDGET, kind=PAPER)
     end(studies.random, BUDGET)
     end(studies.search, BUDGET)
     end(studies.random, BUDGET)
-    assert agenda.left_s() == pytest.approx(100.0)
+    assert agenda.left_s() == pytest.approx(115.0)
     assert agenda_of(studies, deadline=130.0).left_s() == pytest.approx(30.0)
+    end(studies.finalists, BUDGET, seconds=20.0)
+    each = (4 * 10 + 20) / 5  # what a whole budget takes by all that ended
+    assert agenda.left_s() == pytest.approx(4 * 10 + 5 * 20)
+    assert agenda_of(studies, deadline=100 + each + 100).next() is studies.search
+    assert agenda_of(studies, deadline=100 + each + 99).next() is studies.finalists

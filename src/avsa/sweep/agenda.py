@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+FINAL = 1.25  # a finalist takes so many times as long as other trials: a guess until one has ended
+
 
 @dataclass
 class Agenda:
@@ -37,7 +39,7 @@ class Agenda:
     def next(self) -> Study | None:
         """The study to ask for a trial; None where nothing can begin now."""
         search, random, finalists = self.studies
-        if self._fits(self._reserve_s()):
+        if self._fits((self._full_s() or 0.0) + self._reserve_s()):
             for study in (search, random):
                 if waiting(study):
                     return study
@@ -51,12 +53,12 @@ class Agenda:
         if _running(search) or _running(random):
             return None  # here or elsewhere: the finalists are not known yet
         enqueue_finalists(self.studies, self.plan)
-        return finalists if waiting(finalists) and self._fits(0.0) else None
+        return finalists if waiting(finalists) and self._fits(self._final_s()) else None
 
     def over(self) -> bool:
         """Whether nothing is left to do that fits into the time."""
         if any(map(_running, self.studies)):  # elsewhere: what they find may be for this process to try again
-            return not self._fits(0.0)
+            return not self._fits(self._full_s() or 0.0)
         return self.next() is None
 
     def complete(self) -> bool:
@@ -79,7 +81,7 @@ class Agenda:
         taken, taken_at_random = self._taken()
         left_s += max(0, taken - taken_at_random) / self.plan.budget.total * full_s
         rounds = math.ceil((self._finalists_left() + _running(finalists)) / self.places)
-        estimate = left_s / self.places + rounds * full_s
+        estimate = left_s / self.places + rounds * self._final_s()
         return estimate if self.deadline is None else min(estimate, max(0.0, self.deadline - self.now()))
 
     def _taken(self) -> tuple[int, int]:
@@ -97,12 +99,17 @@ class Agenda:
         search = taken(self.studies.search)
         return search, taken(self.studies.random) if self.plan.random else search
 
-    def _fits(self, after_s: float) -> bool:
-        """Whether a trial of the whole budget, and so many seconds after it, fit into the time."""
-        return self.deadline is None or self.now() + (self._full_s() or 0.0) + after_s <= self.deadline
+    def _fits(self, seconds: float) -> bool:
+        """Whether what takes so long ends in time."""
+        return self.deadline is None or self.now() + seconds <= self.deadline
 
     def _reserve_s(self) -> float:
-        return math.ceil(self._finalists_left() / self.places) * (self._full_s() or 0.0)
+        return math.ceil(self._finalists_left() / self.places) * self._final_s()
+
+    def _final_s(self) -> float:
+        """Seconds of a finalist, which is measured on the test split too."""
+        known = [seconds for trial in attempts(self.studies.finalists) if (seconds := _seconds(trial))]
+        return sum(known) / len(known) if known else FINAL * (self._full_s() or 0.0)
 
     def _finalists_left(self) -> int:
         """Trainings of finalists that have not begun: estimated as long as the search goes on."""
