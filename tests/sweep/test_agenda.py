@@ -107,7 +107,7 @@ def test_time_is_kept_for_the_finalists(studies: Studies, left: float, turn: str
 
 
 def test_the_time_left_is_estimated(studies: Studies) -> None:
-    """Of 4 trials 2 are left, and as many of random search: 4 × 10 s; then 6 finalists of 12.5 s, or as long as the first took."""
+    """Of 4 trials 2 are left, and as many of random search: 4 × 10 s; then 6 finalists of 12.5 s, or as the first."""
     agenda = agenda_of(studies)
     assert agenda.left_s() is None
     end(studies.search, BUDGET, kind=PAPER)
