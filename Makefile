@@ -1,4 +1,4 @@
-# make demo · yt360 · test · ui · study · row · smoke · lint · bench · lock · image     (PYTHON=... names another Python 3.11)
+# make demo · yt360 · test · ui · study · row · smoke · smoke-here · lint · bench · lock · image     (PYTHON=... names another Python 3.11)
 PYTHON ?= python3.11
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -10,7 +10,7 @@ export GIT_AUTHOR_EMAIL ?= $(or $(shell git config user.email),avsa@localhost)
 export GIT_COMMITTER_NAME ?= $(GIT_AUTHOR_NAME)
 export GIT_COMMITTER_EMAIL ?= $(GIT_AUTHOR_EMAIL)
 
-.PHONY: demo yt360 study row smoke test lint ui bench lock image
+.PHONY: demo yt360 study row smoke smoke-here test lint ui bench lock image
 .DEFAULT_GOAL := demo
 
 demo: .venv/installed  ## render, ingest, pre-train, evaluate, report: all stages that are not up to date
@@ -45,11 +45,14 @@ row: .venv/installed $(if $(ROW),,name-a-row)  ## an ablation with a network or 
 name-a-row:
 	@echo "name a row: make row ROW=avsa-mlp (configs/ablations/ has them)"; false
 
-# --temp: beside the workspace; make smoke WHERE= runs in it
-WHERE ?= --temp
-smoke: .venv/installed  ## the whole pipeline at its smallest scale: it runs, its figures mean nothing
-	$(BIN)/dvc exp run $(WHERE) -S base=configs/smoke.yaml -S 'pipeline.after_avc=[avsa]' \
-	  -S 'pipeline.checkpoints=[avsa]'
+SMOKE := base=configs/smoke.yaml pipeline.after_avc=[avsa] pipeline.checkpoints=[avsa]
+smoke: .venv/installed  ## the whole pipeline at its smallest scale, beside the workspace: it runs, its figures mean nothing
+	$(BIN)/dvc exp run --temp $(SMOKE:%=-S '%')
+
+smoke-here: .venv/installed  ## the same in a workspace that has nothing to lose, as CI's: params.yaml is changed as -S does it; sooner done
+	$(BIN)/python -c "import sys; from omegaconf import OmegaConf as O; \
+	  O.save(O.merge(O.load('params.yaml'), O.from_dotlist(sys.argv[1:])), 'params.yaml')" $(SMOKE:%='%')
+	$(BIN)/dvc repro
 
 test: .venv/installed  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(shell nproc)

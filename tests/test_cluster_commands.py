@@ -90,6 +90,8 @@ def experiments() -> list[str]:
     found = []
     for path in (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "Makefile"):
         text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        if chosen := re.search(r"^SMOKE := (.*)$", text, re.MULTILINE):
+            text = text.replace("$(SMOKE:%=-S '%')", " ".join(f"-S '{choice}'" for choice in chosen[1].split()))
         found += re.findall(r"dvc exp run([^\n`#]*-S[^\n`#]*)", text)
     return [line for line in found if "$(ROW)" not in line]
 
@@ -97,7 +99,7 @@ def experiments() -> list[str]:
 @pytest.mark.parametrize("line", experiments())
 def test_dvc_takes_what_experiments_choose(line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """DVC's own reading of -S on this project's params.yaml; what comes out is a configuration."""
-    words = shlex.split(line.replace("$(WHERE)", ""))
+    words = shlex.split(line)
     chosen = [word for option, word in pairwise(words) if option == "-S"]
     assert chosen
     shutil.copy(ROOT / "params.yaml", tmp_path)
