@@ -217,6 +217,7 @@ def test_the_scheduler_killed_in_the_middle(
     raw: Path, tmp_path: Path, undisturbed: dict[str, bytes], empty: Cluster
 ) -> None:
     empty.processes[-1].kill()  # the worker of several threads
+    empty.wait_for(1)  # until the scheduler knows it
     work = tmp_path / ".out.partial"
 
     def kill() -> None:
