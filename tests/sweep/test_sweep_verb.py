@@ -112,8 +112,9 @@ def _children(client: MlflowClient, parent: str) -> list[Any]:
     return list(client.search_runs([experiment], f"tags.`mlflow.parentRunId` = '{parent}'"))
 
 
-def test_statistics_of_other_features_are_made_once_and_networks_are_not_kept(project: Path) -> None:
-    assert len(list((project / "runs/sweep/statistics").glob("*.npz"))) == 1
+def test_what_trials_have_in_common_is_made_once_and_their_networks_are_not_kept(project: Path) -> None:
+    made = (path for path in (project / "runs/sweep/common").iterdir() if path.suffix != ".lock")
+    assert sorted(path.name.partition("-")[0] for path in made) == ["statistics", "untrained", "untrained"]  # two seeds
     left = {path.name for path in (project / "runs/sweep/small/search/0").iterdir()}
     assert left <= {"log.txt", "run.json", ".lock"}
 

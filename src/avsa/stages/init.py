@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +38,20 @@ def run_init(resolved: Resolved, seed: int) -> None:
     distributed.setup(config.engine)  # its threads decide the last bits
     out = paths.checkpoint("untrained", seed)
     with stage_run(resolved, "init", f"untrained-{seed}", arguments={"seed": seed}, writes=[out]) as run:
-        network = build_network(network_spec(config.model, config.audio), seed)
-        calibrate(network, config, seed)
-        save_network(paths.network("untrained", seed), network, {"run": "untrained", "seed": seed, "translated": False})
+        save_untrained(paths.network("untrained", seed), config, seed)
         write_run_file(out / RUN_FILE, run)
         run.checkpoint(f"untrained-{seed}", paths.network("untrained", seed), {"run": "untrained", "seed": seed})
+
+
+def save_untrained(path: Path, config: Config, seed: int) -> None:
+    """Write the network itself, without a record.
+
+    Raises:
+        UserError: as :func:`run_init`.
+    """
+    network = build_network(network_spec(config.model, config.audio), seed)
+    calibrate(network, config, seed)
+    save_network(path, network, {"run": "untrained", "seed": seed, "translated": False})
 
 
 def calibrate(network: AVSANetwork, config: Config, seed: int) -> None:

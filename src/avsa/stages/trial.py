@@ -14,29 +14,30 @@ from typing import Literal, cast
 
 import torch
 
+import avsa
 from avsa.config import Config
 from avsa.data.statistics import Statistics, compute_statistics, feature_settings
 from avsa.engine import distributed
 from avsa.engine.protocols import Tracker
 from avsa.engine.signals import Interrupted
 from avsa.models.checkpoint import load_network, save_network
-from avsa.models.network import build_network
 from avsa.resolve import fingerprint
 from avsa.stages import paths
 from avsa.stages.evaluate import measurement
-from avsa.stages.init import calibrate
-from avsa.stages.inputs import open_store
+from avsa.stages.init import save_untrained
+from avsa.stages.inputs import digest, open_store
 from avsa.stages.job import Figure, Job
 from avsa.stages.pretrain import prepare
-from avsa.tasks.pretrain import network_spec
 from avsa.tracking.run import Run, Silent
 
-KEPT_STATISTICS = Path("runs/sweep/statistics")
+COMMON = Path("runs/sweep/common")
+"""Of a project: what many trials begin with, made by the first."""
+CODE = [digest(file) for file in sorted(Path(avsa.__file__).parent.rglob("*.py"))]  # what other code made is made again
 
 
-def lay_out(config: Config, project: Path) -> torch.device:
-    """Link the data of a project into the current folder; statistics of other features are made once and kept there.
-    Returns the device to train on.
+def lay_out(config: Config, project: Path, seed: int) -> torch.device:
+    """Link the data of a project into the current folder, and the untrained network of a seed; this, and statistics of
+    other features than the project's, are made once for all trials that need the same. Returns the device to train on.
 
     Raises:
         UserError: no clips, no statistics of the project, a clip that cannot be decoded.
@@ -51,15 +52,32 @@ def lay_out(config: Config, project: Path) -> torch.device:
     own.parent.mkdir(parents=True, exist_ok=True)
     own.unlink(missing_ok=True)
     if Statistics.load(theirs).settings != wanted:
-        key = fingerprint(wanted, config.views, config.audio, store.digest)
-        theirs = project / KEPT_STATISTICS / f"{key}.npz"
-        theirs.parent.mkdir(parents=True, exist_ok=True)
-        with theirs.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # trials that need the same ones wait for the first
-            if not theirs.exists():
-                compute_statistics(open_store(config, "train"), config.views, config.audio, 0, theirs)
+        key = fingerprint(wanted, config.views, config.audio, store.digest, CODE)
+        theirs = _made_once(
+            project / COMMON / f"statistics-{key}.npz",
+            lambda out: compute_statistics(store, config.views, config.audio, 0, out),
+        )
     own.symlink_to(theirs)
-    return distributed.setup(config.engine)
+    device = distributed.setup(config.engine)
+    parts = config.views, config.audio, config.model, config.evaluate.batch, store.digest, digest(own), CODE
+    key = fingerprint(*parts, seed, torch.get_num_threads())  # its threads decide the last bits
+    untrained = paths.network("untrained", seed)
+    untrained.parent.mkdir(parents=True, exist_ok=True)
+    untrained.unlink(missing_ok=True)
+    untrained.symlink_to(
+        _made_once(project / COMMON / f"untrained-{key}.pt", lambda out: save_untrained(out, config, seed))
+    )
+    return device
+
+
+def _made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """The path, after ``make`` has written it where nobody had; who needs it meanwhile waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            make(path)
+    return path
 
 
 def train_runs(
@@ -77,10 +95,6 @@ def train_runs(
         SystemExit: interrupted, after the state was saved.
     """
     start = "untrained"
-    if not paths.network(start, seed).exists():
-        network = build_network(network_spec(config.model, config.audio), seed)
-        calibrate(network, config, seed)
-        save_network(paths.network(start, seed), network, {"run": start, "seed": seed, "translated": False})
     for name in runs:
         if not paths.network(name, seed).exists():
             training = prepare(config, name, start, seed, device)

@@ -64,7 +64,7 @@ class TrainAndMeasure:
         from avsa.stages.trial import lay_out, measure, train_runs
 
         plan, config = self.plan, job.resolved.config
-        device = lay_out(config, job.project)
+        device = lay_out(config, job.project, job.seed)
         train_runs(config, plan.runs, job.seed, device, lambda name: _Reporting(run, config, plan, name, report))
         tasks = list(dict.fromkeys(name.partition("/")[0] for name in plan.metrics if name != WITHIN_CLIP))
         found: dict[str, Interval] = {}
