@@ -1,9 +1,11 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import fields
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +150,37 @@ def test_a_killed_worker_is_one_line(store: ClipStore, monkeypatch: pytest.Monke
     monkeypatch.setattr(ClipStore, "read", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(UserError, match=r"^a decoding process was killed.*lower engine\.workers"):
         list(ClipLoader(store, VIEWS, batch=1, workers=1).epoch(0))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def load_for_ever(store: ClipStore, voice: Connection) -> None:
+    batches = ClipLoader(store, VIEWS, batch=1, workers=1).epoch(0)
+    next(batches)
+    voice.send([child.pid for child in multiprocessing.active_children()])
+    time.sleep(600)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_a_process_that_is_killed(store: ClipStore, method: Any) -> None:
+    """However it was started itself; also where it had no time to end them."""
+    context = multiprocessing.get_context(method)
+    ear, voice = context.Pipe(duplex=False)
+    process = context.Process(target=load_for_ever, args=(store, voice))
+    process.start()
+    voice.close()
+    (worker,) = ear.recv()
+    assert alive(worker)
+    process.kill()
+    deadline = time.monotonic() + 60
+    while alive(worker):
+        assert time.monotonic() < deadline, "the decoding process is still there"
+        time.sleep(0.1)
 
 
 def test_short_clips_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -154,10 +155,36 @@ def test_the_winner_is_adopted_unless_a_trial_is_named(project: Path) -> None:
     assert "Test, unseen seeds" in text
 
 
+def test_beside_other_clips_adoption_warns(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    here = shutil.copytree(project, tmp_path / "project", symlinks=True)
+    assert avsa(here, "sweep", "--adopt", "small") == 0
+    assert not caplog.messages
+    (manifest,) = here.glob("data/clips/*/manifest.jsonl")
+    manifest.write_text("".join(manifest.read_text().splitlines(keepends=True)[:-1]))
+    assert avsa(here, "sweep", "--adopt", "small") == 0
+    assert [message.partition(" than ")[0] for message in caplog.messages] == ["study small was made with other clips"]
+
+
+def test_the_report_is_written_whenever_it_is_wanted(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same one, while nothing has changed."""
+    trials = project / "runs/sweep/small/report/trials.jsonl"
+    before = trials.read_text()
+    trials.unlink()
+    assert avsa(project, "sweep", "--report", "small") == 0
+    *said, page = capsys.readouterr().out.splitlines()
+    assert page == "runs/sweep/small/report/report.html"
+    assert said[0].startswith("small: 2 complete; 96 seen")
+    assert trials.read_text() == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("sweep",), "give a sweep file, such as configs/sweep/curriculum.yaml, or --adopt STUDY"),
+        (("sweep",), "give a sweep file, such as configs/sweep/curriculum.yaml, or --report or --adopt STUDY"),
+        (("sweep", "sweep.yaml", "--report", "small"), "give a sweep file, such as"),
+        (("sweep", "--report", "other"), "runs/sweep/other/study.db: no such study file: name the study"),
         (("sweep", "none.yaml"), "none.yaml: no such configuration file"),
         (("sweep", "sweep.yaml", "--study", "a/b"), "sweep.yaml: study: a name of letters, digits, - and _, got 'a/b'"),
         (("sweep", "sweep.yaml", "--set", "audio.mels=20"), "study small was begun with another configuration"),

@@ -157,6 +157,8 @@ class Loader(Generic[B]):
             batch_sampler=self.steps,
             collate_fn=_as_is,
             num_workers=self.workers,
+            # Forked, also where the process itself comes from a fork server: workers then end with it, however it ends.
+            multiprocessing_context="fork" if self.workers else None,
             persistent_workers=self.workers > 0,
             prefetch_factor=2 if self.workers else None,
             pin_memory=self.pin_memory,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from avsa.sweep.timetable import configure
 from avsa.sweep.trial import TEST
 
 FOUND = Path("configs/found")
+log = logging.getLogger(__name__)
 
 
 def adopt(studies: Studies, plan: Plan, params: Path | None, trial: int | None, folder: Path = FOUND) -> Path:
@@ -38,6 +41,7 @@ def adopt(studies: Studies, plan: Plan, params: Path | None, trial: int | None, 
     known = studies.search.user_attrs[IDENTITY]
     if identity(plan, under, known["data"]) != known:
         raise UserError(f"{params or PARAMS} or the overlays below it were changed since study {plan.study} began")
+    _compare_data(under.config, known["data"], plan.study)
     wanted = configure(under, plan, space, dict(candidate.params)).config
     tree: dict[str, Any] = {"base": origin["base"]} if origin["base"] else {}
     for layer in (*map(_override, origin["set"]), space.fill(candidate.params)):
@@ -94,6 +98,16 @@ def _chosen(studies: Studies, plan: Plan, trial: int | None) -> Candidate:
     if candidate is None:
         raise UserError(f"study {plan.study} has no complete trial yet: there is nothing to adopt")
     return candidate
+
+
+def _compare_data(config: Config, searched: str, study: str) -> None:
+    """Warn where the clips here are not those of the study; where there are none, there is nothing to compare."""
+    from avsa.stages.inputs import open_store
+
+    with suppress(UserError):
+        store = open_store(config)
+        if store.digest != searched:
+            log.warning("study %s was made with other clips than %s has now: figures will differ", study, store.root)
 
 
 def _override(item: str) -> dict[str, Any]:

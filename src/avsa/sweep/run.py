@@ -97,13 +97,13 @@ def run_sweep(path: Path, choices: Choices) -> None:
             )
             if number := search.run():
                 raise SystemExit(128 + number)
-            report(studies, plan, url, run)
+            page = report(studies, plan, url, run)
     done = "complete" if agenda.complete() else "not complete: the same command goes on"
-    _say(f"{done}; report: {folder(plan.study) / 'report' / PAGE}")
+    _say(f"{done}; report: {page}")
 
 
-def report(studies: Studies, plan: Plan, url: str, run: Run | None = None) -> None:
-    """Write the report, print what it says in short, and keep it with the study's run."""
+def report(studies: Studies, plan: Plan, url: str, run: Run | None = None) -> Path:
+    """Write the report, print what it says in short, and keep it with the study's run. Returns its page."""
     out = folder(plan.study) / "report"
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_name(".report.lock").open("w") as lock:
@@ -120,6 +120,17 @@ def report(studies: Studies, plan: Plan, url: str, run: Run | None = None) -> No
         _say(f"{row[0]}: {row[1]}; {row[2]} seen in {row[3]} h")
     for text in verdicts(studies, plan):
         _say(text)
+    return out / PAGE
+
+
+def run_report(study: str, choices: Choices) -> Path:
+    """Write the report of a study as it stands, also while processes work on it. Returns its page.
+
+    Raises:
+        UserError: no such study.
+    """
+    url = choices.storage or default_url(study)
+    return report(*load_studies(study, open_storage(url, create=False), url), url)
 
 
 def run_adopt(study: str, trial: int | None, choices: Choices) -> Path:
