@@ -35,7 +35,10 @@ if TYPE_CHECKING:
     from avsa.tracking.run import Run
 
 WAIT_S = 30.0  # for whoever began the study to begin its run
-PRELOAD = ["avsa.cli", "avsa.sweep.trial", "avsa.stages.trial", "avsa.stages.evaluate_binary", "mlflow"]
+PRELOAD = [
+    *("avsa.cli", "avsa.sweep.trial", "avsa.stages.trial", "avsa.stages.evaluate_binary"),
+    *("mlflow", "mlflow.store.tracking.sqlalchemy_store"),
+]
 
 
 @dataclass(frozen=True)
