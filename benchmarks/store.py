@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from avsa.clips.clip import Clip
 from avsa.clips.shard import END, write_member
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.config import Views
 from avsa.data.dataset import ClipExamples
 from benchmarks import record

@@ -13,7 +13,8 @@ from command_line import avsa, start
 from mlflow import MlflowClient
 
 from avsa import config
-from avsa.clips.store import MANIFEST, Clip
+from avsa.clips.clip import Clip
+from avsa.clips.store import MANIFEST
 from avsa.data.statistics import Statistics, feature_settings
 from avsa.models.checkpoint import load_network, save_network
 from avsa.models.network import NetworkSpec, build_network

@@ -13,7 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.errors import UserError
 
 CLIPS = 100_000

@@ -21,9 +21,10 @@ from object_store import ObjectStore, Proxy, object_store, use
 
 from avsa.clips import remote
 from avsa.clips.blocks import BlockCache
+from avsa.clips.clip import Clip
 from avsa.clips.remote import RemoteFiles
 from avsa.clips.shard import END, write_member
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.config import Store
 from avsa.errors import UserError
 

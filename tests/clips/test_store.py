@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 from clips_media import field, write_recording
 
+from avsa.clips.clip import Clip
 from avsa.clips.ingest import ingest
 from avsa.clips.shard import write_member
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.config import Clips
 from avsa.errors import UserError
 

@@ -12,9 +12,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from avsa.clips.clip import Clip
 from avsa.clips.label_maps import join_maps
 from avsa.clips.shard import END, write_member
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.clips.transcode import VideoEncoder, encode_flac
 from avsa.config import Clips
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from avsa.ambisonics.foa import mirror, turn_to
-from avsa.clips.store import Clip
+from avsa.clips.clip import Clip
 from avsa.config import Views
 from avsa.data.draw import ViewSampler, draw_windows, window_range
 from avsa.data.sound import audio_samples, crop_rotation

@@ -13,7 +13,8 @@ import pytest
 import torch
 from data_clips import ordinary_clip, write_store
 
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
 from avsa.data.loader import ClipLoader

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from data_clips import ordinary_clip, write_store
 
-from avsa.clips.store import MANIFEST, Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import MANIFEST, ClipStore
 from avsa.config import Views
 from avsa.data.loader import ClipLoader, Steps
 from avsa.data.shuffle import Ints, shuffled

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from avsa.acquire.synth.dataset import render_dataset
+from avsa.clips.clip import Clip
 from avsa.clips.ingest import ingest
 from avsa.clips.leaks import LEAKS, Leak
 from avsa.clips.ledger import LEDGER, Refusal
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.config import Checks, Clips, Config, Synth
 from avsa.errors import UserError
 from avsa.report.sheet.hearing import Directions, density

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from avsa.acquire.synth.dataset import render_dataset
+from avsa.clips.clip import Clip
 from avsa.clips.ingest import ingest
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.data.statistics import compute_statistics
 from avsa.errors import UserError

@@ -20,10 +20,11 @@ from typing import BinaryIO
 
 from pydantic import BaseModel, ValidationError
 
+from avsa.clips.clip import Clip
 from avsa.clips.convert import Index, write_atomically
 from avsa.clips.ledger import LEDGER, Refusal
 from avsa.clips.shard import END
-from avsa.clips.store import MANIFEST, Clip
+from avsa.clips.store import MANIFEST
 
 _SAVE_S = 2.0  # between journal entries on disk
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from avsa.clips.store import Clip
+from avsa.clips.clip import Clip
 
 ROW = np.dtype(
     [

@@ -29,6 +29,7 @@ from avsa.clips.checks import (
     dropped,
 )
 from avsa.clips.checksums import check_intact
+from avsa.clips.clip import Clip
 from avsa.clips.dropouts import longest
 from avsa.clips.labels import ClipLabels
 from avsa.clips.ledger import Refusal, RefusedError
@@ -40,7 +41,6 @@ from avsa.clips.segments import TAIL_S, Window, needed_s, plan, too_late
 from avsa.clips.shard import write_member
 from avsa.clips.sound import Samples, decode_sound
 from avsa.clips.sound_figures import sound_figures
-from avsa.clips.store import Clip
 from avsa.clips.transcode import VideoEncoder, encode_flac, fit
 from avsa.clips.truth import cut_truth, read_truth
 from avsa.config import Clips

@@ -8,19 +8,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
+from avsa.clips.address import Address
 from avsa.config import Store
 
 OPEN = 64  # shards are kept open
 CHUNK = 1 << 18  # bytes; what a larger one leaves in the heap counts in every worker
-
-
-class Address(str):
-    """A folder or file of a remote store; `/` goes into it as with a path."""
-
-    __slots__ = ()
-
-    def __truediv__(self, name: str) -> Address:
-        return Address(f"{self}/{name}")
 
 
 class Files(Protocol):

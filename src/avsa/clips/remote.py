@@ -15,8 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+from avsa.clips.address import Address
 from avsa.clips.blocks import BlockCache
-from avsa.clips.files import Address
 from avsa.errors import UserError
 
 log = logging.getLogger(__name__)

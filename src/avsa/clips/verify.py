@@ -14,8 +14,9 @@ from typing import BinaryIO
 from joblib import Parallel, delayed
 from tqdm import tqdm
 
+from avsa.clips.clip import Clip
 from avsa.clips.shard import END, header, padding
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.errors import UserError
 
 _SHOWN = 20  # findings

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
 from avsa.data.decode import decode_audio, decode_video

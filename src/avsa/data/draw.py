@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsa.clips.store import Clip
+from avsa.clips.clip import Clip
 from avsa.config import Views
 from avsa.data.sound import audio_samples
 from avsa.geometry.crops import CropSampler, Viewpoints

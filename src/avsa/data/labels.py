@@ -17,8 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from avsa.clips.clip import Clip
 from avsa.clips.label_maps import count_maps, read_map
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.config import Views
 from avsa.data.batch import Batch
 from avsa.data.dataset import ClipExamples, Example

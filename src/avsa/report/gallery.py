@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import ClipStore
 from avsa.config import Config
 from avsa.data.draw import ViewSampler
 from avsa.geometry.sphere import angular_distance

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import ClipStore
 from avsa.data.decode import Planes, decode_audio, decode_video
 from avsa.errors import UserError
 

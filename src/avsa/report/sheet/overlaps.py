@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from avsa.clips.clip import Clip
 from avsa.clips.leaks import LEAKS, Leak
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.store import ClipStore
 from avsa.errors import UserError
 
 

@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
-from avsa.clips.store import Clip, ClipStore
+from avsa.clips.clip import Clip
+from avsa.clips.store import ClipStore
 from avsa.data.decode import decode_audio, decode_video
 from avsa.data.labels import MEMBER, label_map
 from avsa.errors import UserError

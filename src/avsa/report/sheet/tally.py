@@ -11,8 +11,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from avsa.clips.clip import Clip
 from avsa.clips.ledger import LEDGER, Refusal
-from avsa.clips.store import Clip
 from avsa.errors import UserError
 
 _USUAL = ("train", "val", "test")
