@@ -11,6 +11,7 @@ from sweep_toy import CLIPS, STEPS, in_memory, toy_plan
 from avsa.sweep.agenda import Agenda
 from avsa.sweep.losses import give_up
 from avsa.sweep.studies import PAPER, Studies, attempts, orphans
+from avsa.sweep.summary import progress
 
 BUDGET = STEPS * CLIPS
 
@@ -47,6 +48,20 @@ def test_both_searches_see_as_much(studies: Studies) -> None:
         end(study, BUDGET if study is studies.search else BUDGET // 2)
     assert turns == ["search", "random", "random"] * 4
     assert study is studies.finalists
+
+
+def test_a_line_says_what_is_known_so_far(studies: Studies) -> None:
+    agenda = agenda_of(studies)
+
+    def line(study: optuna.Study, number: int) -> str:
+        return progress(agenda, study, number).partition(" ")[2].partition(";")[0]
+
+    end(studies.random, BUDGET)
+    assert line(studies.random, 0) == "0: 50.00"
+    end(studies.search, BUDGET)
+    assert line(studies.search, 0) == "0: 50.00 (best 50.00)"
+    end(studies.search, BUDGET, kind=PAPER)
+    assert line(studies.search, 1) == "1: 51.00 (best 51.00, paper 51.00)"
 
 
 def test_what_waits_comes_first_and_a_continued_trial_does_not_count(studies: Studies) -> None:

@@ -28,8 +28,8 @@ def progress(agenda: Agenda, study: Study, number: int) -> str:
     values = ", ".join(f"{value:.2f}" for value in trial.values or [])
     ended = f"pruned at {values}" if trial.state.name == "PRUNED" else values
     best, paper = complete(attempts(studies.search)), paper_trial(studies)
-    known = f" (best {best[0].values[0]:.2f}" if best else " ("
-    known += f", paper {paper.values[0]:.2f})" if paper else ")"
+    known = f", paper {paper.values[0]:.2f}" if paper else ""
+    known = f" (best {best[0].values[0]:.2f}{known})" if best else ""
     counts = f"{len(attempts(studies.search))} of {plan.trials} trials"
     if plan.random:
         counts += f", {len(attempts(studies.random))} of random search"
